@@ -180,7 +180,7 @@ def change_team_policy(
             limits = after.cutoffs(today=opened.clock.now().date())
             overdue = sum(
                 items
-                for file in opened.catalog.manifest.files(team.team)
+                for file in opened.catalog.manifest.files(team.team, is_filtered=False)
                 if file.kind is FileKind.ITEMS
                 for outcome, items in file.outcomes.items()
                 if is_overdue(file.day, outcome, limits)

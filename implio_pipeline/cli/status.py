@@ -177,15 +177,15 @@ def team_sums(opened: "OpenHome") -> tuple[TeamSums, ...]:
         queued[team] = queued.get(team, 0) + waiting
     sums = []
     for each in catalog.teams.all():
-        files = list(catalog.manifest.files(each.team))
-        items = sum(file.rows for file in files if file.kind is FileKind.ITEMS)
+        parts = list(catalog.manifest.partitions(each.team))
+        items = sum(part.rows for part in parts if part.kind is FileKind.ITEMS)
         sums.append(
             TeamSums(
                 team=each,
                 items=items,
-                rejected=sum(file.rows for file in files) - items,
-                files=len(files),
-                size_bytes=sum(file.size_bytes for file in files),
+                rejected=sum(part.rows for part in parts) - items,
+                files=sum(part.files for part in parts),
+                size_bytes=sum(part.size_bytes for part in parts),
                 queue=queued.get(each.team, 0),
                 overdue=overdue.get(each.team, 0),
                 erased_people=catalog.landings.erased_people(each.team, since=today - _RECENT),

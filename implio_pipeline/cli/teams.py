@@ -122,13 +122,13 @@ def _show(context: typer.Context, name: _Name) -> None:
     with opened_home(context) as (session, opened):
         catalog = opened.catalog
         team = catalog.teams.get(team_id(name))
-        files = list(catalog.manifest.files(team.team))
+        parts = list(catalog.manifest.partitions(team.team))
         sums = {
-            "items": sum(file.rows for file in files if file.kind is FileKind.ITEMS),
+            "items": sum(part.rows for part in parts if part.kind is FileKind.ITEMS),
             "itemsWithoutUserId": catalog.manifest.anonymous_items(team.team),
-            "rejectedItems": sum(file.rows for file in files if file.kind is FileKind.REJECTED),
-            "days": len({file.day for file in files}),
-            "files": len(files),
+            "rejectedItems": sum(part.rows for part in parts if part.kind is FileKind.REJECTED),
+            "days": len({part.day for part in parts}),
+            "files": sum(part.files for part in parts),
             "queue": len(catalog.moderation.entries(team.team)),
         }
         keys = [{"purpose": key.purpose, "version": key.version} for key in catalog.teams.keys(team.team)]

@@ -227,13 +227,20 @@ def merges(files: Iterable[VaultFile], *, rows_per_file: int) -> Iterator[MergeW
     for file in files:
         partitions.setdefault((file.team, file.day, file.kind), []).append(file)
     for (team, day, kind), members in sorted(partitions.items()):
-        # A quarter more files than needed is tolerated, because every merged file must be rewritten.
-        needed = -(-sum(file.rows for file in members) // rows_per_file)
-        if len(members) <= needed + needed // 4:
+        if not has_too_many(len(members), sum(file.rows for file in members), rows_per_file=rows_per_file):
             continue
         chosen = tuple(_smallest(members))
         if len(chosen) > 1:
             yield MergeWork(team=team, day=day, kind=kind, files=chosen)
+
+
+def has_too_many(files: int, rows: int, *, rows_per_file: int) -> bool:
+    """Return whether so many rows need fewer files.
+
+    A quarter more files than needed is tolerated, because every merged file must be rewritten.
+    """
+    needed = -(-rows // rows_per_file)
+    return files > needed + needed // 4
 
 
 def _smallest(files: list[VaultFile]) -> Iterator[VaultFile]:

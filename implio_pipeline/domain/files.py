@@ -39,11 +39,28 @@ class VaultFile:
     @property
     def path(self) -> str:
         """The file's path relative to the vault root of its region."""
-        return f"team={self.team}/day={self.day.isoformat()}/{self.file_id}.parquet"
+        return path_of(self.file_id, self.team, self.day)
 
     def is_small(self, *, rows_per_file: int) -> bool:
         """Return whether the file has fewer than half of the rows that a file may have."""
         return self.rows * 2 < rows_per_file
+
+
+def path_of(file_id: FileId, team: TeamId, day: date) -> str:
+    """Return a file's path relative to the vault root of its region."""
+    return f"team={team}/day={day.isoformat()}/{file_id}.parquet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartitionSum:
+    """Live files of one partition and kind, added up."""
+
+    team: TeamId
+    day: date
+    kind: FileKind
+    files: int
+    rows: int
+    size_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,8 @@
 """The lake by team and age: numbers, Markdown tables, and an SVG picture without fonts or links."""
 
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from html import escape
@@ -10,15 +11,18 @@ from typing import Any
 import dagster as dg
 
 from implio_pipeline.domain.charts import HEIGHT, Chart, age_chart
-from implio_pipeline.domain.files import VaultFile
+from implio_pipeline.domain.files import PartitionSum, VaultFile
 from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.sentences import size_text
 from implio_pipeline.domain.team import Team
+from implio_pipeline.ports.catalog import Manifest
 from implio_pipeline.wiring import OpenHome
 
+_MOST_ROWS = 200
+"""Teams in the table, those with most items. One more line has the sum of the others."""
 _MOST_TEAMS = 12
-"""Teams in the picture, those with most items first. The table has all teams."""
+"""Teams in the picture, those with most items first."""
 _AGES = ((0, "today"), (1, "1-7 days"), (8, "8-30 days"), (31, "31-90 days"), (91, "91-365 days"), (366, "older"))
 _WIDTH, _ROW_HEIGHT, _BAR_HEIGHT = 860, 76, 40
 _LEFT, _RIGHT, _TOP, _BOTTOM = 130, 20, 34, 30
@@ -34,13 +38,13 @@ class _Sum:
     files: int = 0
     size_bytes: int = 0
 
-    def add(self, file: VaultFile) -> None:
-        if file.kind is FileKind.ITEMS:
-            self.items += file.rows
+    def add(self, each: PartitionSum) -> None:
+        if each.kind is FileKind.ITEMS:
+            self.items += each.rows
         else:
-            self.rejected += file.rows
-        self.files += 1
-        self.size_bytes += file.size_bytes
+            self.rejected += each.rows
+        self.files += each.files
+        self.size_bytes += each.size_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,23 +58,30 @@ class _AgeRow:
 
 
 def describe_lake(opened: OpenHome) -> dict[str, Any]:
-    """Count every live file of the catalog."""
+    """Count every live file of the catalog, from the sums of its partitions."""
     today = opened.clock.now().date()
     teams = opened.catalog.teams.all()
-    files = list(opened.catalog.manifest.files(is_filtered=False))
     total, sums = _Sum(), dict[tuple[str, str], _Sum]()
-    for file in files:
-        days = max(0, (today - file.day).days)
+    items: Counter[str] = Counter()
+    for each in opened.catalog.manifest.partitions():
+        days = max(0, (today - each.day).days)
         age = next(name for first, name in reversed(_AGES) if days >= first)
-        total.add(file)
-        sums.setdefault((file.team, age), _Sum()).add(file)
+        total.add(each)
+        sums.setdefault((each.team, age), _Sum()).add(each)
+        items[each.team] += each.rows if each.kind is FileKind.ITEMS else 0
+    largest = sorted(teams, key=lambda team: (-items[team.team], team.team))
+    listed = sorted(largest[:_MOST_ROWS], key=lambda team: team.team)
     rows = [
         [team.team, name, held.items, held.rejected, held.files, size_text(held.size_bytes)]
-        for team in teams
+        for team in listed
         for _, name in _AGES
         if (held := sums.get((team.team, name)))
     ]
-    picture = f"![Items by age](data:image/svg+xml;base64,{b64encode(_picture(teams, files, today).encode()).decode()})"
+    if others := largest[_MOST_ROWS:]:
+        rest = sum(items[team.team] for team in others)
+        rows.append([f"{len(others):,} other teams", "all", rest, "", "", ""])
+    pictured = _picture(opened.catalog.manifest, largest[:_MOST_TEAMS], items, today)
+    picture = f"![Items by age](data:image/svg+xml;base64,{b64encode(pictured.encode()).decode()})"
     return {
         "dagster/row_count": total.items,
         "items_rejected": total.rejected,
@@ -96,16 +107,11 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
 
 
-def _picture(teams: list[Team], files: list[VaultFile], today: date) -> str:
+def _picture(manifest: Manifest, teams: Sequence[Team], items: Mapping[str, int], today: date) -> str:
     """Return a picture of items by age, the newest on the left, with each team's retention cut-offs."""
-    # 1. The teams with most items; their charts have the same axis.
-    by_team: dict[str, list[VaultFile]] = {team.team: [] for team in teams}
-    for file in files:
-        if file.kind is FileKind.ITEMS and file.team in by_team:
-            by_team[file.team].append(file)
-    items = {name: sum(file.rows for file in own) for name, own in by_team.items()}
-    shown = sorted(teams, key=lambda team: (-items[team.team], team.team))[:_MOST_TEAMS]
-    charts = [age_chart(by_team[team.team], today=today, policy=team.policy) for team in shown]
+    # 1. The charts of the teams. Their axes have the same length, so the longest is found first.
+    by_team = {team.team: _items_of(manifest, team) for team in teams}
+    charts = [age_chart(by_team[team.team], today=today, policy=team.policy) for team in teams]
     longest = max((chart.longest for chart in charts), default=0)
     rows = [
         _AgeRow(
@@ -114,7 +120,7 @@ def _picture(teams: list[Team], files: list[VaultFile], today: date) -> str:
             chart=age_chart(by_team[team.team], today=today, policy=team.policy, longest=longest),
             policy=team.policy,
         )
-        for team in shown
+        for team in teams
     ]
     # 2. Draw one row for each team, with a common axis below.
     height = _TOP + _BOTTOM + _ROW_HEIGHT * max(1, len(rows))
@@ -133,6 +139,10 @@ def _picture(teams: list[Team], files: list[VaultFile], today: date) -> str:
         parts += _row(row, top=_TOP + place * _ROW_HEIGHT, longest=longest)
     parts += _axis(height - _BOTTOM, longest)
     return "".join([*parts, "</svg>"])
+
+
+def _items_of(manifest: Manifest, team: Team) -> list[VaultFile]:
+    return [file for file in manifest.files(team.team, is_filtered=False) if file.kind is FileKind.ITEMS]
 
 
 def _row(row: _AgeRow, *, top: int, longest: int) -> Iterator[str]:

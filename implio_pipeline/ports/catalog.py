@@ -18,7 +18,7 @@ from typing import Protocol
 from implio_pipeline.domain.audit import AuditFinding
 from implio_pipeline.domain.faults import FailedFile, WorkKind
 from implio_pipeline.domain.file_changes import Change, NamedRule
-from implio_pipeline.domain.files import SealedFile, VaultFile
+from implio_pipeline.domain.files import PartitionSum, SealedFile, VaultFile
 from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord
 from implio_pipeline.domain.keys import Seal, TeamKey
@@ -149,6 +149,25 @@ class Manifest(Protocol):
 
         Raises:
             CatalogTampered: a row was altered.
+        """
+
+    def partitions(
+        self, team: TeamId | None = None, *, rows_below: int | None = None, from_files: int = 1
+    ) -> Iterator[PartitionSum]:
+        """Yield the sums of each partition, by team and day, a page at a time: no file's row is returned.
+
+        Rows are not checked here, so nothing is hidden, found or erased by these sums.
+
+        Args:
+            team: Whose; of all teams when `None`.
+            rows_below: Count only files with fewer rows.
+            from_files: Only partitions with at least so many files of a kind.
+        """
+
+    def unknown(self, paths: Sequence[str]) -> frozenset[str]:
+        """Return those of these paths, relative to a vault's root, that no file of the catalog has.
+
+        Files that were replaced and are not unlinked yet are known.
         """
 
     def candidates(

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.hold import Hold, HoldId
-from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
+from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId, UserKey
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
 from implio_pipeline.domain.request import PreparedRequest, Request, RequestState
 from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
@@ -41,6 +41,9 @@ class Requests(Protocol):
 
     def all(self, *, team: TeamId | None = None, states: Iterable[RequestState] | None = None) -> list[Request]:
         """Return requests, oldest first."""
+
+    def counts(self) -> Mapping[tuple[RequestKind, RequestState], int]:
+        """Return how many requests there are of each kind and state. Rows are not checked here."""
 
     def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:
         """Return the newest request of a scope, in any state."""

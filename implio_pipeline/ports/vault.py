@@ -1,6 +1,6 @@
 """The encrypted files that hold the items."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -156,7 +156,13 @@ class Vault(Protocol):
             StorageFull: there is no room. The old file stays.
         """
 
-    def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
+    def strays(
+        self,
+        region: Region,
+        *,
+        unknown: Callable[[Sequence[str]], Collection[str]],
+        older_than: datetime | None = None,
+    ) -> Iterator[str]:
         """Yield the paths of a region's files that the catalog does not know and that are old enough."""
 
     def delete_stray(self, region: Region, path: str, *, older_than: datetime) -> bool:

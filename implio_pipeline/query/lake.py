@@ -35,7 +35,7 @@ from implio_pipeline.settings import Settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
-from implio_pipeline.stores.vault.dataset import ReadableFile, SealedDataset, reader_schema
+from implio_pipeline.stores.vault.dataset import SealedDataset, reader_schema
 from implio_pipeline.stores.vault.encoding import decode, named_keys
 from implio_pipeline.stores.vault.filters import Finder
 from implio_pipeline.stores.vault.predicate import hidden, match, task_key
@@ -264,7 +264,7 @@ class Lake:
         return self._views[name]
 
     def _open(self, kind: FileKind) -> ds.Dataset:
-        readable: list[ReadableFile] = []
+        readable: list[VaultFile] = []
         covered: list[pc.Expression] = []
         for team in self.teams:
             rules = [tombstone.rule for tombstone in self._catalog.requests.tombstones(team, only_open=True)]
@@ -274,9 +274,7 @@ class Lake:
                 for file in self._catalog.manifest.files(team, is_filtered=False)
                 if file.kind is kind and not any(coverage_of(rule, file) is Coverage.EVERYTHING for rule in rules)
             ]
-            readable += [
-                ReadableFile(file=file, location=self._folders.location(file.region, file.path)) for file in files
-            ]
+            readable += files
             if rules and files:
                 newest = max(file.last_submitted_at for file in files)
                 parts = [hidden(rules, task_ids=self._task_ids(team, kind, rules), newest=newest)]
@@ -286,7 +284,14 @@ class Lake:
                 covered += [is_team & part for part in parts if part is not None]
         if not readable:
             return ds.dataset(reader_schema(kind, self.granted).empty_table())
-        return SealedDataset(readable, kind=kind, keys_of=self._keys_of, granted=self.granted, hidden=covered)
+        return SealedDataset(
+            readable,
+            kind=kind,
+            storage=self._folders,
+            keys_of=self._keys_of,
+            granted=self.granted,
+            hidden=covered,
+        )
 
     def _keys_of(self, files: Sequence[VaultFile]) -> dict[str, bytes]:
         """Return the raw keys of files, of the granted classes. Raises `PlanOutdated` if one was replaced."""

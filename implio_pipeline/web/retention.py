@@ -185,5 +185,5 @@ def _going(context: PageContext, policy: RetentionPolicy) -> int:
 
 
 def _chart(context: PageContext, policy: RetentionPolicy, proposed: RetentionPolicy | None = None) -> Chart:
-    files = context.services.catalog.manifest.files(context.team.team)
+    files = context.services.catalog.manifest.files(context.team.team, is_filtered=False)
     return age_chart(files, today=context.now.date(), policy=policy, proposed=proposed)

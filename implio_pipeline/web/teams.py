@@ -36,7 +36,7 @@ def _teams_page(context: PageContext) -> Response:
 def _overview_page(context: PageContext) -> Response:
     """Show what the team stores, by day and by age."""
     catalog, team, today = context.services.catalog, context.team, context.now.date()
-    files = list(catalog.manifest.files(team.team))
+    files = list(catalog.manifest.files(team.team, is_filtered=False))
     own = [file for file in files if file.kind is FileKind.ITEMS]
     figures = {
         "items": sum(file.rows for file in own),

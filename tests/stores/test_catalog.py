@@ -27,6 +27,7 @@ from implio_pipeline.domain.ids import (
     KeyPurpose,
     Region,
     RequestId,
+    RequestKind,
     TaskKey,
     TeamId,
     UserKey,
@@ -743,3 +744,67 @@ def test_entries_wait_oldest_first(catalog: Catalog) -> None:
     catalog.manifest.commit(change(catalog, queue=(young, old, older, nobodys)))
 
     assert catalog.moderation.entries() == [older, old, young, nobodys]
+
+
+# Sums and look-ups, so that no flow reads a large catalog whole
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 100])
+def test_the_sums_of_partitions_are_those_of_their_files_whatever_the_size_of_a_page(
+    catalog: Catalog, page: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("implio_pipeline.stores.catalog.manifest._PARTITIONS_AT_ONCE", page)
+    for team, days in ((ADS, 4), (CARS, 2)):
+        kinds = [FileKind.ITEMS, FileKind.ITEMS, FileKind.REJECTED]
+        files = [
+            sealed_file(team, day=DAY + timedelta(days=day), kind=kind, rows=10 * day + place)
+            for day in range(days)
+            for place, kind in enumerate(kinds[: 1 + day])
+        ]
+        commit_files(catalog, *files)
+        catalog.manifest.commit(change(catalog, team, remove=(files[-1].file.file_id,)))
+
+    for team in (None, ADS, CARS):
+        expected: dict[tuple[TeamId, date, FileKind], list[VaultFile]] = {}
+        for file in catalog.manifest.files(team):
+            expected.setdefault((file.team, file.day, file.kind), []).append(file)
+        found = list(catalog.manifest.partitions(team))
+        assert {(each.team, each.day, each.kind): (each.files, each.rows, each.size_bytes) for each in found} == {
+            key: (len(files), sum(file.rows for file in files), sum(file.size_bytes for file in files))
+            for key, files in expected.items()
+        }
+        assert [(each.team, each.day) for each in found] == sorted((each.team, each.day) for each in found)
+
+
+def test_partitions_with_few_small_files_are_left_out(catalog: Catalog) -> None:
+    commit_files(catalog, *(sealed_file(rows=9) for _ in range(3)), sealed_file(rows=10))
+    commit_files(catalog, sealed_file(CARS, rows=9), sealed_file(CARS, rows=9, kind=FileKind.REJECTED))
+
+    (found,) = catalog.manifest.partitions(rows_below=10, from_files=2)
+
+    assert (found.team, found.files, found.rows) == (ADS, 3, 27)
+
+
+def test_a_path_is_known_while_its_file_is_live_or_not_unlinked_and_only_as_it_is(catalog: Catalog) -> None:
+    live, doomed, gone = files = [sealed_file() for _ in range(3)]
+    commit_files(catalog, *files)
+    catalog.manifest.commit(change(catalog, remove=(doomed.file.file_id, gone.file.file_id)))
+    catalog.manifest.forget_unlinked([gone.file])
+    elsewhere = live.file.path.replace("team=ads", "team=cars")
+
+    asked = [live.file.path, doomed.file.path, gone.file.path, elsewhere, "not-ours.tmp"]
+
+    assert catalog.manifest.unknown(asked) == {gone.file.path, elsewhere, "not-ours.tmp"}
+
+
+def test_requests_are_counted_by_kind_and_state(catalog: Catalog) -> None:
+    first = accept(catalog, UserRule(user_key=user(1), before=NOW))
+    accept(catalog, UserRule(user_key=user(2), before=NOW), CARS)
+    accept(catalog, TeamRule(before=NOW))
+    catalog.requests.save([(replace(first, state=RequestState.PLANNED), RequestState.ACCEPTED)])
+
+    assert catalog.requests.counts() == {
+        (RequestKind.USER, RequestState.PLANNED): 1,
+        (RequestKind.USER, RequestState.ACCEPTED): 1,
+        (RequestKind.TEAM, RequestState.ACCEPTED): 1,
+    }

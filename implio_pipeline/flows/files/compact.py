@@ -4,16 +4,19 @@ Posts and late landing files leave many small files, and each file costs every q
 merge changes no row: the new files are read again and compared with the old ones before they are committed.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
-from implio_pipeline.domain.file_changes import Change, MergeWork, merges, merges_of_small
-from implio_pipeline.domain.files import SealedFile
+from implio_pipeline.domain.file_changes import Change, MergeWork, has_too_many, merges, merges_of_small
+from implio_pipeline.domain.files import PartitionSum, SealedFile, VaultFile
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.files.replace import unlink_replaced
 from implio_pipeline.flows.races import are_renewed, commit_under_newer_tombstones
+from implio_pipeline.ports.catalog import Manifest
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.services import Services
 from implio_pipeline.ports.vault import Vault
@@ -47,7 +50,7 @@ def compact(
     """
     agreed_now(services)
     with collecting(faults) as failed:
-        works = list(merges(services.catalog.manifest.files(), rows_per_file=rows_per_file))
+        works = list(merges(_crowded(services.catalog.manifest, rows_per_file), rows_per_file=rows_per_file))
         summary = _merge_each(services, works, failed, progress)
         unlink_replaced(services.catalog, services.vault, failed)
     return summary
@@ -64,7 +67,9 @@ def merge_small(
         ClockWrong: as for `compact`.
     """
     agreed_now(services)
-    files = services.catalog.manifest.files(is_filtered=False)
+    manifest = services.catalog.manifest
+    crowded = manifest.partitions(rows_below=-(-rows_per_file // 2), from_files=from_files)
+    files = chain.from_iterable(_files_of(manifest, each) for each in crowded)
     works = list(merges_of_small(files, rows_per_file=rows_per_file, from_files=from_files))
     with collecting(None) as failed:
         summary = _merge_each(services, works, failed, progress)
@@ -72,6 +77,18 @@ def merge_small(
         # the scrub of the next erasure or of the nightly housekeeping is soon enough.
         unlink_replaced(services.catalog, services.vault, failed, is_scrubbed=False)
     return summary
+
+
+def _crowded(manifest: Manifest, rows_per_file: int) -> Iterator[VaultFile]:
+    """Yield the files of partitions that have more files than their rows need. Sums tell, so other rows stay unread."""
+    for each in manifest.partitions(from_files=2):
+        if has_too_many(each.files, each.rows, rows_per_file=rows_per_file):
+            yield from _files_of(manifest, each)
+
+
+def _files_of(manifest: Manifest, partition: PartitionSum) -> Iterator[VaultFile]:
+    files = manifest.files(partition.team, day=partition.day, is_filtered=False)
+    return (file for file in files if file.kind is partition.kind)
 
 
 def _merge_each(

@@ -150,7 +150,7 @@ def forget_landings(catalog: Catalog, team: TeamId) -> int:
     The same content may then come in again, as new.
     """
     forgotten = 0
-    days = sorted({file.day for file in catalog.manifest.files(team)})
+    days = sorted({each.day for each in catalog.manifest.partitions(team)})
     for record in catalog.landings.all(team):
         if record.state is not LandingState.INGESTED:
             continue

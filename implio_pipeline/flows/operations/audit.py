@@ -381,14 +381,14 @@ def _covering(named_rules: Iterable[NamedRule]) -> Callable[[QueueEntry | RuleFi
 def _stray_findings(services: Services, region: Region, report: AuditReport) -> Iterator[AuditFinding]:
     """Find files in storage that the catalog does not know: no erasure reaches them."""
     vault, manifest = services.vault, services.catalog.manifest
-    # Storage is listed before the catalog is read, and again afterwards: a file that was committed or unlinked in
+    # Storage is listed before the catalog is asked, and again afterwards: a file that was committed or unlinked in
     # between is no stray.
-    seen = frozenset(vault.strays(region, known=frozenset()))
-    known = frozenset(file.path for file in (*manifest.files(is_checked=False), *manifest.files_to_unlink()))
-    if seen <= known:
+    seen = frozenset(vault.strays(region, unknown=manifest.unknown))
+    if not seen:
         return
-    still = seen & frozenset(vault.strays(region, known=known))
-    old = still & frozenset(vault.strays(region, known=known, older_than=services.clock.now() - STRAY_AGE))
+    still = seen & frozenset(vault.strays(region, unknown=manifest.unknown))
+    limit = services.clock.now() - STRAY_AGE
+    old = still & frozenset(vault.strays(region, unknown=manifest.unknown, older_than=limit))
     report.young_strays += len(still - old)
     for path in sorted(old):
         yield AuditFinding.stray(region, path)

@@ -78,8 +78,7 @@ def housekeep(
         teams = catalog.teams.all()
         for region in sorted({team.region for team in teams}):
             with failed.isolate(f"storage of region {region}"):
-                known = frozenset(file.path for file in catalog.manifest.files())
-                for path in list(services.vault.strays(region, known=known)):
+                for path in services.vault.strays(region, unknown=catalog.manifest.unknown):
                     with failed.isolate(f"stray file {path} of region {region}"):
                         summary.strays += services.vault.delete_stray(region, path, older_than=older_than)
         with failed.isolate("leftovers"):

@@ -127,8 +127,8 @@ def record_body(record: ActivityRecord) -> dict[str, Any]:
 
 
 def _team_record(catalog: Catalog, team: Team, *, now: datetime) -> TeamRecord:
-    files = list(catalog.manifest.files(team.team))
-    items = sum(file.rows for file in files if file.kind is FileKind.ITEMS)
+    parts = list(catalog.manifest.partitions(team.team))
+    items = sum(part.rows for part in parts if part.kind is FileKind.ITEMS)
     grants = [each for each in catalog.grants.all(team=team.team) if each.is_in_force(now=now)]
     return TeamRecord(
         team=team.team,
@@ -136,7 +136,7 @@ def _team_record(catalog: Catalog, team: Team, *, now: datetime) -> TeamRecord:
         policy=team.policy.text,
         items=items,
         unreachable=catalog.manifest.anonymous_items(team.team),
-        rejected=sum(file.rows for file in files) - items,
+        rejected=sum(part.rows for part in parts) - items,
         queued=len(catalog.moderation.entries(team.team)),
         holds=sum(each.is_in_force(now=now) for each in catalog.holds.all(team.team)),
         grants=len(grants),

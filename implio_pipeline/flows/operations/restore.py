@@ -152,9 +152,8 @@ def restore(
     # 6. Delete files that the catalog does not know. While files are missing they stay: one of them may be a missing
     #    file under another name.
     manifest = services.catalog.manifest
-    paths = frozenset(file.path for file in (*manifest.files(), *manifest.files_to_unlink()))
     regions = {team.region for team in services.catalog.teams.all()}
-    summary.strays = sum(1 for region in regions for _ in services.vault.strays(region, known=paths))
+    summary.strays = sum(1 for region in regions for _ in services.vault.strays(region, unknown=manifest.unknown))
     if summary.missing:
         services.catalog.scrub()
     else:

@@ -9,16 +9,32 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from operator import itemgetter
+from pathlib import PurePosixPath
 from typing import assert_never
 
-from sqlalchemy import ColumnElement, Connection, Engine, String, and_, cast, delete, exists, false, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    String,
+    and_,
+    case,
+    cast,
+    delete,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 from typing_extensions import override
 
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import PlanOutdated
 from implio_pipeline.domain.file_changes import Change, NamedRule
-from implio_pipeline.domain.files import FileKey, SealedFile, VaultFile
-from implio_pipeline.domain.ids import ColumnClass, FileId, TeamId, UserKey
+from implio_pipeline.domain.files import FileKey, PartitionSum, SealedFile, VaultFile, path_of
+from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, TeamId, UserKey
 from implio_pipeline.domain.scope import (
     Coverage,
     DatesRule,
@@ -38,6 +54,7 @@ from implio_pipeline.stores.catalog.tables import FileState, file_keys, vault_fi
 from implio_pipeline.stores.vault.filters import membership_test
 
 _CLASSES = tuple(ColumnClass)
+_PARTITIONS_AT_ONCE = 2_000
 _FEW_RULES = 16
 """Up to 16 rules are compared in SQL. With more, the ranges of all files are read and compared here (measured)."""
 
@@ -68,6 +85,63 @@ class SqlManifest(Manifest):
             query = query.where(vault_files.c.day == day)
         with reading(self._engine) as connection:
             yield from files_of(connection, query, is_checked=is_checked)
+
+    @override
+    def partitions(
+        self, team: TeamId | None = None, *, rows_below: int | None = None, from_files: int = 1
+    ) -> Iterator[PartitionSum]:
+        file = vault_files.c
+        sums = [
+            value
+            for kind in FileKind
+            for value in (
+                func.sum(case((file.kind == kind, 1), else_=0)),
+                func.sum(case((file.kind == kind, file.rows), else_=0)),
+                func.sum(case((file.kind == kind, file.size_bytes), else_=0)),
+            )
+        ]
+        # Grouped by the first columns of an index that has all of these: each page reads its part of the index alone.
+        query = (
+            select(file.team, file.day, *sums)
+            .where(file.state == FileState.LIVE)
+            .group_by(file.team, file.day)
+            .having(func.count() >= from_files)
+            .order_by(file.team, file.day)
+            .limit(_PARTITIONS_AT_ONCE)
+        )
+        if team is not None:
+            query = query.where(file.team == team)
+        if rows_below is not None:
+            query = query.where(file.rows < rows_below)
+        page, is_last = query, False
+        while not is_last:
+            with reading(self._engine) as connection:
+                found = connection.execute(page).all()
+            for name, day, *each in found:
+                for kind, (files, rows, size_bytes) in zip(FileKind, chunks(each, 3), strict=True):
+                    if files and files >= from_files:
+                        yield PartitionSum(
+                            team=name,
+                            day=day,
+                            kind=kind,
+                            files=int(files),
+                            rows=int(rows),
+                            size_bytes=int(size_bytes),
+                        )
+            is_last = len(found) < _PARTITIONS_AT_ONCE
+            if not is_last:
+                page = query.where(tuple_(file.team, file.day) > tuple_(found[-1].team, found[-1].day))
+
+    @override
+    def unknown(self, paths: Sequence[str]) -> frozenset[str]:
+        by_id = {PurePosixPath(path).stem: path for path in paths}
+        known: set[str] = set()
+        file = vault_files.c
+        with reading(self._engine) as connection:
+            for some in chunks(by_id):
+                query = select(file.file_id, file.team, file.day).where(file.file_id.in_(some))
+                known.update(path_of(*row) for row in connection.execute(query))
+        return frozenset(paths) - known
 
     @override
     def candidates(

@@ -20,7 +20,7 @@ from implio_pipeline.domain.callback import CallbackEvent
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
 from implio_pipeline.domain.file_changes import FileOutcome
-from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
+from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId, UserKey
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
 from implio_pipeline.domain.request import PreparedRequest, Request, RequestState
 from implio_pipeline.domain.scope import Rule, StandingErasure, Tombstone
@@ -82,6 +82,12 @@ class SqlRequests(Requests):
         if states is not None:
             query = query.where(requests.c.state.in_(list(states)))
         return self._read(query)
+
+    @override
+    def counts(self) -> dict[tuple[RequestKind, RequestState], int]:
+        query = select(requests.c.kind, requests.c.state, func.count()).group_by(requests.c.kind, requests.c.state)
+        with reading(self._engine) as connection:
+            return {(kind, state): number for kind, state, number in connection.execute(query)}
 
     @override
     def latest(self, team: TeamId, scope_pseudonym: str) -> Request | None:

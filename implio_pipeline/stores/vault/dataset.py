@@ -11,7 +11,6 @@ they deadlock. Two rules prevent it (decision 0002):
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
@@ -30,17 +29,10 @@ from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileKind, TeamId
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.encoding import dataset_decryption
+from implio_pipeline.stores.vault.storage import RegionFolders
 
 _WORD = re.compile(r"\w+")
 _PARTITION_FIELDS = (pa.field("team", pa.string()), pa.field("day", pa.date32()))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadableFile:
-    """A file and its path on disk."""
-
-    file: VaultFile
-    location: Path
 
 
 def reader_schema(kind: FileKind, granted: frozenset[ColumnClass]) -> pa.Schema:
@@ -64,6 +56,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
     Args:
         files: One or more files of one kind.
         kind: The kind of their rows.
+        storage: Where the files are.
         keys_of: Returns the raw keys of files, of the granted classes, as `named_keys` names them. It is asked for the
             files that a scan reaches, many at once.
         granted: The classes whose columns the dataset has.
@@ -72,9 +65,10 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
 
     def __init__(
         self,
-        files: Sequence[ReadableFile],
+        files: Sequence[VaultFile],
         *,
         kind: FileKind,
+        storage: RegionFolders,
         keys_of: Callable[[Sequence[VaultFile]], Mapping[str, bytes]],
         granted: frozenset[ColumnClass],
         hidden: Sequence[pc.Expression] = (),
@@ -83,21 +77,19 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         # Files are local. Fetching columns before they are read costs one more copy, a tenth of a scan (measured).
         options = ds.ParquetFragmentScanOptions(decryption_config=dataset_decryption(self._keys), pre_buffer=False)
         file_format = ds.ParquetFileFormat(default_fragment_scan_options=options)
-        storage = LocalFileSystem()
+        disk = LocalFileSystem()
+        by_location = {storage.location(file.region, file.path): file for file in files}
         # One expression for each day of a team, and none yet for the range of user keys: to make those of 30,000 files
         # takes 1.3 s, and only a filter by user needs them.
-        days = {(each.file.team, each.file.day) for each in files}
-        partitions = {partition: _partition(*partition) for partition in days}
+        partitions = {partition: _partition(*partition) for partition in {(file.team, file.day) for file in files}}
         fragments = [
-            file_format.make_fragment(
-                str(each.location), storage, partition_expression=partitions[each.file.team, each.file.day]
-            )
-            for each in files
+            file_format.make_fragment(location, disk, partition_expression=partitions[file.team, file.day])
+            for location, file in by_location.items()
         ]
-        super().__init__(fragments, reader_schema(kind, granted), file_format, storage)
-        self._files = files
-        self._by_location = {str(each.location): each.file for each in files}
-        self._unopened = dict(self._by_location)
+        super().__init__(fragments, reader_schema(kind, granted), file_format, disk)
+        self._storage = storage
+        self._by_location = by_location
+        self._unopened = dict(by_location)
         self._ranged: dict[str, ds.ParquetFileFragment] = {}
         self._keys_of = keys_of
         self._touched = _one_column_of_each(kind, granted)
@@ -153,10 +145,10 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         Raises:
             FileTampered: a file is not the one the catalog lists.
         """
-        for each in self._files:
+        for location, file in self._by_location.items():
             with suppress(FileNotFoundError):  # an erasure has replaced the file since the snapshot
-                if sha256(each.location.read_bytes()).hexdigest() != each.file.digest:
-                    raise _tampered(each.file)
+                if sha256(Path(location).read_bytes()).hexdigest() != file.digest:
+                    raise _tampered(file)
 
     def _in_range(
         self,
@@ -177,7 +169,9 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         with self._turn:
             unopened = [each for each in fragments if each.path in self._unopened]
             for some in chunks(unopened):
-                self._keys |= self._keys_of([self._unopened[each.path] for each in some])
+                files = [self._unopened[each.path] for each in some]
+                self._storage.fetch((file.region, file.path) for file in files)
+                self._keys |= self._keys_of(files)
                 for fragment in some:
                     _unwrap_keys(fragment, self._unopened[fragment.path], self._touched)
                     del self._unopened[fragment.path]

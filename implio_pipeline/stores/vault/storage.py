@@ -10,7 +10,7 @@ Rules:
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,16 +72,19 @@ class RegionFolders:
         except FileNotFoundError:
             raise FileMissing(f"{path} is not in the vault of region {region}") from None
 
-    def location(self, region: Region, path: str) -> Path:
-        """Return a file's path on disk, for readers that open it themselves. A missing file raises no error here.
+    def location(self, region: Region, path: str) -> str:
+        """Return where on disk a reader opens a file, after `fetch` was called for it. Nothing is looked up here."""
+        return f"{self._root(region)}/{path}"
+
+    def fetch(self, files: Iterable[tuple[Region, str]]) -> None:
+        """Make files ready to be opened at their locations. Missing files raise no error here.
 
         Raises:
-            OSError: a folder, a pipe or a device has the file's name.
+            OSError: a folder, a pipe or a device has a file's name.
         """
-        target = self._root(region) / path
-        with suppress(FileNotFoundError):
-            _check_plain(target.stat().st_mode)
-        return target
+        for region, path in files:
+            with suppress(FileNotFoundError):
+                _check_plain(os.stat(self.location(region, path)).st_mode)  # noqa: PTH116 -- a tenth of the time
 
     def delete(self, region: Region, path: str) -> None:
         """Unlink a file, and its folders if they are empty now. Missing files are ignored."""

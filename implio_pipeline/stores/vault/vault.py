@@ -11,7 +11,7 @@ Rules:
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from typing_extensions import override
 
 from implio_pipeline.domain.audit import FileMeasurement
+from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.columns import columns_by_class, columns_of, rule_columns
 from implio_pipeline.domain.errors import FileTampered, ImplioError, KeyMissing, Unverified
 from implio_pipeline.domain.faults import fault_of
@@ -332,13 +333,19 @@ class EncryptedVault(Vault):
         return AppliedDecisions(before=file, after=after, tasks=tasks, is_same=is_same, is_settled=is_settled)
 
     @override
-    def strays(self, region: Region, *, known: frozenset[str], older_than: datetime | None = None) -> Iterator[str]:
-        for path in self._folders.paths(region):
-            if path in known:
-                continue
-            written_at = None if older_than is None else self._folders.written_at(region, path)
-            if older_than is None or (written_at is not None and written_at < older_than):
-                yield path
+    def strays(
+        self,
+        region: Region,
+        *,
+        unknown: Callable[[Sequence[str]], Collection[str]],
+        older_than: datetime | None = None,
+    ) -> Iterator[str]:
+        # A part of the listing is compared with the catalog at a time: neither may fit into memory.
+        for paths in chunks(self._folders.paths(region)):
+            for path in sorted(unknown(paths)):
+                written_at = None if older_than is None else self._folders.written_at(region, path)
+                if older_than is None or (written_at is not None and written_at < older_than):
+                    yield path
 
     @override
     def delete_stray(self, region: Region, path: str, *, older_than: datetime) -> bool:
