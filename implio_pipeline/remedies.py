@@ -44,6 +44,14 @@ _REMEDIES: Mapping[str, str] = {
         "Set the machine's clock right, then run it again; if the clock is right and nothing ran here for so long, run "
         "`implio clock confirm`."
     ),
+    "key-service-denied": (
+        "Compare the permissions with those in docs/KEYS.md. For AWS KMS set valid AWS credentials, for Transit a "
+        "valid token in BAO_TOKEN or BAO_TOKEN_FILE, then run it again."
+    ),
+    "key-service-unavailable": (
+        "Look whether the key service runs, is unsealed and can be reached from here, then run it again; what waits is "
+        "tried again by itself."
+    ),
     "key-returned": "Run `implio restore`: it destroys the key again, and erases again what was erased.",
     "catalog-outdated": "Run `implio restore`: it erases again what the ledger knows was erased.",
     "queue-unknown": (

@@ -7,7 +7,7 @@ misspelt one does not go unnoticed.
 import os
 from collections.abc import Mapping
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import pycountry
@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from implio_pipeline.domain.errors import HomeMissing
 from implio_pipeline.domain.ids import Region
+from implio_pipeline.domain.key_addresses import KeyAddress, service_address
+from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.residency import EEA, ON_SITE, THIS_MACHINE, KeptIn, Place, Processor
 
 SETTINGS_FILE = "implio.toml"
@@ -33,6 +35,17 @@ def _location(text: str) -> str:
     raise ValueError("a location is a country as two letters (ISO 3166-1), EU, EEA, or `on site`")
 
 
+def _keys(text: str | None) -> str | None:
+    """Return a valid place of root keys.
+
+    Raises:
+        ValueError: it names a key service, and is not written correctly.
+    """
+    if text is not None:
+        service_address(text)
+    return text
+
+
 class RegionSettings(BaseModel):
     """Where a region's items and keys are stored, and who hosts them."""
 
@@ -40,8 +53,9 @@ class RegionSettings(BaseModel):
 
     vault: Path
     """Storage root, relative to the home. Two regions never share one, and none is inside another one."""
-    keys: Path | None = None
-    """Folder of the region's root keys; `keys/NAME` in the home by default. Two regions never share one."""
+    keys: str | None = None
+    """Where the region's root keys are: a folder, `aws-kms:alias/NAME`, or `transit:https://HOST:8200/NAME`; by default
+    the folder `keys/NAME` in the home. Two regions never share an address."""
     processor: str = THIS_MACHINE
     """Name of the hosting provider. It must be in the register of processors, with this location."""
     location: str = ON_SITE
@@ -50,6 +64,16 @@ class RegionSettings(BaseModel):
     """Where its teams were promised that their items stay. By default `EU` if the region's name begins with eu."""
 
     _check_location = field_validator("location")(_location)
+    _check_keys = field_validator("keys")(_keys)
+
+
+class KeyCacheSettings(BaseModel):
+    """How many unwrapped team keys a process keeps in memory, and for how long."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    most_keys: int = Field(default=20_000, ge=10)
+    minutes: float = Field(default=60, gt=0)
 
 
 class ProcessorSettings(BaseModel):
@@ -266,6 +290,9 @@ class Settings(BaseSettings):
             "us": RegionSettings(vault=Path("vault/us")),
         }
     )
+    home_keys: str | None = None
+    """Where the home's own root key is: as `keys` of a region; by default the folder `keys/home` in the home."""
+    key_cache: KeyCacheSettings = Field(default_factory=KeyCacheSettings)
     catalog_url: str | None = None
     """SQLAlchemy URL of the catalog; a SQLite file in the home by default."""
     ledger_folder: Path = Path("ledger")
@@ -296,6 +323,8 @@ class Settings(BaseSettings):
     """The first partition that Dagster shows. Earlier items are kept too. A landing file with an earlier date counts as
     arrived when it is claimed."""
 
+    _check_home_keys = field_validator("home_keys")(_keys)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -322,7 +351,7 @@ class Settings(BaseSettings):
             Place(
                 region=Region(name),
                 root=self.below(region.vault).resolve(),
-                keys=self.key_folders[Region(name)].resolve(),
+                keys=_resolved(self.key_addresses[Region(name)]),
                 processor=region.processor,
                 location=region.location,
                 kept_in=region.kept_in or (KeptIn.EU if name.lower().startswith("eu") else KeptIn.ANYWHERE),
@@ -331,9 +360,13 @@ class Settings(BaseSettings):
         ]
 
     @property
-    def key_folders(self) -> Mapping[Region, Path]:
-        """The folder of root keys of each region."""
-        return {Region(name): self.below(region.keys or Path("keys") / name) for name, region in self.regions.items()}
+    def key_addresses(self) -> Mapping[Region, KeyAddress]:
+        """Where the root keys of each region are, and those of the home."""
+        written = {Region(name): region.keys for name, region in self.regions.items()} | {HOME: self.home_keys}
+        return {
+            region: (text and service_address(text)) or self.below(Path(text or f"keys/{region}"))
+            for region, text in written.items()
+        }
 
     @property
     def processor_register(self) -> list[Processor]:
@@ -344,6 +377,10 @@ class Settings(BaseSettings):
     def catalog(self) -> str:
         """The catalog's SQLAlchemy URL."""
         return self.catalog_url or f"sqlite:///{self.home / 'catalog' / 'catalog.db'}"
+
+
+def _resolved(address: KeyAddress) -> KeyAddress:
+    return Path(address).resolve() if isinstance(address, PurePath) else address
 
 
 def find_home(given: Path | None = None) -> Path:

@@ -51,8 +51,9 @@ from implio_pipeline.stores.dagster_state import orchestration_facts
 from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
 from implio_pipeline.stores.exports import ExportFolder
 from implio_pipeline.stores.inbox_folder import InboxFolder
+from implio_pipeline.stores.keys.cache import KeyCache
 from implio_pipeline.stores.keys.keychain import TeamKeychain
-from implio_pipeline.stores.keys.ring import LocalKeyRing
+from implio_pipeline.stores.keys.rings import RegionalKeyRing
 from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.ledger.log import SignedLog
 from implio_pipeline.stores.leftovers import LeftoverFolders
@@ -87,9 +88,9 @@ class OpenHome:
         self.threads = settings.threads
 
     @cached_property
-    def key_ring(self) -> LocalKeyRing:
+    def key_ring(self) -> RegionalKeyRing:
         """The root keys of the regions and of the home."""
-        return LocalKeyRing(self.settings.home / "keys", self.settings.key_folders)
+        return RegionalKeyRing(self.settings.home / "keys", self.settings.key_addresses)
 
     @cached_property
     def catalog(self) -> SqlCatalog:
@@ -97,9 +98,15 @@ class OpenHome:
         return open_catalog(self.settings.catalog, self.key_ring)
 
     @cached_property
+    def key_cache(self) -> KeyCache:
+        """The unwrapped team keys of this process."""
+        keys = self.settings.key_cache
+        return KeyCache(most_keys=keys.most_keys, longest=timedelta(minutes=keys.minutes))
+
+    @cached_property
     def keychain(self) -> TeamKeychain:
         """The team keys, and the values sealed under them."""
-        return TeamKeychain(self.key_ring, self.catalog.teams.keys)
+        return TeamKeychain(self.key_ring, self.catalog.teams.keys, cache=self.key_cache)
 
     @cached_property
     def vault(self) -> EncryptedVault:
@@ -291,7 +298,7 @@ class OpenHome:
     def close(self) -> None:
         """Close the stores that hold processes or connections, if they were opened."""
         # Look into `__dict__`: naming the property would open the store in order to close it.
-        for name in ("landing", "catalog"):
+        for name in ("landing", "catalog", "key_ring"):
             if name in self.__dict__:
                 self.__dict__[name].close()
 
@@ -437,6 +444,23 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
         write_whole(home / name, text.encode())
     # Last, since this file makes the folder a home: after a crash before it, `init` can be run again.
     write_whole(home / SETTINGS_FILE, _DEFAULT_SETTINGS.read_bytes())
+
+
+def make_root_keys(home: Path | None = None) -> dict[str, str]:
+    """Make the root keys that are missing at the places that the settings name. Returns the identities of all, by id.
+
+    Raises:
+        HomeMissing: there is no home.
+        KeyServiceDenied: a key service refuses it.
+        KeyServiceUnavailable: a key service does not answer.
+    """
+    opened = OpenHome(load_settings(find_home(home)))
+    try:
+        for region in opened.settings.key_addresses:
+            opened.key_ring.make(region)
+        return opened.key_ring.identities()
+    finally:
+        opened.close()
 
 
 def _refuse_misplaced(opened: OpenHome) -> None:

@@ -25,6 +25,7 @@ _COMMANDS: dict[Act, tuple[str, ...]] = {
         "clock show",
         "clock confirm",
         "keys rotate",
+        "keys make",
         "keys list",
     ),
     Act.SEE_STORAGE: ("jobs list", "status", "doctor", "team list", "team show"),

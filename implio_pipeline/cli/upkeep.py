@@ -18,6 +18,7 @@ from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.compact import compact
 from implio_pipeline.flows.operations.audit import AuditReport, audit, note_audit
 from implio_pipeline.flows.operations.rotate_keys import RotationSummary, newest_key_statement, rotate_keys
+from implio_pipeline.wiring import make_root_keys
 
 app = typer.Typer()
 _keys = typer.Typer(help="Rotate keys, so that old backups cannot be read.", no_args_is_help=True)
@@ -182,13 +183,24 @@ def _rotated(summary: RotationSummary) -> RenderableType:
     return Group(*lines)
 
 
+@_keys.command("make")
+def _make(context: typer.Context) -> None:
+    """Make the root keys that are missing at the places that the settings name.
+
+    For a new home or region whose root keys are in a key service. Keys that exist are kept.
+    """
+    session = session_of(context)
+    keys = make_root_keys(session.home)
+    session.answer({"rootKeys": keys}, lambda: table(("root key", "identity"), sorted(keys.items())))
+
+
 @_keys.command("list")
 def _list(context: typer.Context) -> None:
     """Show ids and fingerprints of all keys, and the last rotation."""
     with opened_home(context) as (session, opened):
         statement = newest_key_statement(opened.ledger)
         keys = opened.catalog.teams.keys()
-        prints = dict(opened.keychain.ring.fingerprints()) | dict(opened.keychain.fingerprints(keys))
+        prints = dict(opened.keychain.ring.identities()) | dict(opened.keychain.fingerprints(keys))
     rotated_at = None if statement is None else statement.at
     newest = newest_ids(prints)
     listed = [{"key": each, "fingerprint": prints[each], "isNewest": each in newest} for each in sorted(prints)]

@@ -162,6 +162,20 @@ class KeyMissing(ImplioError):
     remedy = "If the key was not shredded on purpose, restore the keys folder from its own backup."
 
 
+class KeyServiceDenied(ImplioError):
+    """The key service refuses an operation: the credentials are wrong or have ended, or lack a permission."""
+
+    code = "key-service-denied"
+    remedy = "Give this program the permissions and valid credentials of the key service."
+
+
+class KeyServiceUnavailable(ImplioError):
+    """The key service did not answer, is sealed or throttles us. Nothing is lost; what waits is tried again."""
+
+    code = "key-service-unavailable"
+    remedy = "Check that the key service runs and can be reached; what waits is tried again."
+
+
 class CatalogTampered(ImplioError):
     """A row of the catalog was changed or removed by somebody else than this pipeline."""
 

@@ -11,13 +11,16 @@ from datetime import datetime, timedelta
 from implio_pipeline.domain.ids import ColumnClass, KeyId, KeyPurpose, Region, TeamId
 from implio_pipeline.domain.statements import Statement
 
+KeyContext = Mapping[str, str]
+"""What a wrapped key is for: names and values that a key service binds to it."""
+
 HOME = Region("home")
 """The region of the key ring for what belongs to no region: members, operators, files set aside."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TeamKey:
-    """One version of one of a team's keys, wrapped under a root key (RFC 3394)."""
+    """One version of one of a team's keys, wrapped under a root key: by RFC 3394, or as the key service does it."""
 
     key_id: KeyId
     team: TeamId
@@ -26,6 +29,11 @@ class TeamKey:
     root_key_id: str
     created_at: datetime
     wrapped: bytes = field(repr=False)
+
+    @property
+    def context(self) -> KeyContext:
+        """What the key is for. A row that is moved to another team, purpose or version does not open there."""
+        return {"team": self.team, "purpose": self.purpose.value, "version": str(self.version)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +53,8 @@ ROTATING_PURPOSES = (*CLASS_PURPOSES, KeyPurpose.SEAL)
 """
 
 Fingerprints = Mapping[str, str]
-"""Key ids, each with the first 8 bytes, hexadecimal, of HMAC-SHA-256 of the id under the key."""
+"""Key ids, each with the first 8 bytes, hexadecimal, of HMAC-SHA-256 of the id under the key. For a root key in a key
+service: with what the service identifies it by."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +120,16 @@ class KeyStatement(Statement):
                 )
             ),
         )
+
+
+def root_key_names(region: Region) -> list[str]:
+    """Return the names of a region's root keys: one for each class, or `seal` for the home."""
+    return ["seal"] if region == HOME else [column_class.value for column_class in ColumnClass]
+
+
+def region_of(root_key_id: str) -> Region:
+    """Return the region of a root key."""
+    return Region(root_key_id.partition("/")[0])
 
 
 def old_keys(keys: Iterable[TeamKey], purposes: Iterable[KeyPurpose]) -> list[TeamKey]:

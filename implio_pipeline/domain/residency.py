@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Region, TeamId
+from implio_pipeline.domain.key_addresses import KeyAddress
 
 THIS_MACHINE, ON_SITE = "this machine", "on site"
 """Processor and location of a home that the controller itself hosts: there is no third party and no transfer."""
@@ -71,8 +72,8 @@ class Place:
     region: Region
     root: PurePath
     """Absolute, with links resolved."""
-    keys: PurePath
-    """Absolute, with links resolved."""
+    keys: KeyAddress
+    """A folder is absolute, with links resolved."""
     processor: str
     location: str
     kept_in: KeptIn
@@ -128,8 +129,8 @@ def _check_separation(places: Sequence[Place], key_owners: Mapping[str, Iterable
         both = f"regions {one.region} and {other.region} share"
         if _overlap(one.root, other.root):
             raise ResidencyRefused(f"{both} a storage root, or one root contains the other", code="root-shared")
-        if _overlap(one.keys, other.keys):
-            raise ResidencyRefused(f"{both} the folder of their root keys", code="root-keys-shared")
+        if _have_same_keys(one.keys, other.keys):
+            raise ResidencyRefused(f"{both} the place of their root keys", code="root-keys-shared")
     # 2. Two folders may still contain copies of the same key. The fingerprints show it.
     for regions in key_owners.values():
         names = sorted(set(regions))
@@ -152,6 +153,10 @@ def _check_hosts(places: Sequence[Place], register: Sequence[Processor]) -> None
         if place.kept_in is KeptIn.EU and not is_in_eea(place.location) and not host.safeguards.strip():
             facts = f"region {place.region} is kept in the EU, and its host is in {place.location}"
             raise ResidencyRefused(facts, code="transfer-unsafe")
+
+
+def _have_same_keys(one: KeyAddress, other: KeyAddress) -> bool:
+    return _overlap(one, other) if isinstance(one, PurePath) and isinstance(other, PurePath) else one == other
 
 
 def _overlap(one: PurePath, other: PurePath) -> bool:

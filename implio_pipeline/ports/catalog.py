@@ -10,7 +10,7 @@ Rules:
 The parts for requests, moderation and access are in the files of these names.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from typing import Protocol
@@ -294,13 +294,15 @@ class Catalog(Protocol):
     access_log: AccessLog
     """What was read, by whom and for what purpose."""
 
-    def rewrap_home_keys(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
+    def rewrap_home_keys(self, old: Collection[str]) -> int:
         """Wrap every key again that is wrapped under one of these root keys of the home. Returns the number of keys.
 
-        Args:
-            old: Ids of root keys.
-            rewrap: Takes a root key's id and a wrapped key. Returns the same for the newest root key.
+        Raises:
+            KeyMissing: one of them was destroyed.
         """
+
+    def drop_home_keys(self, old: Collection[str]) -> None:
+        """Delete what the catalog keeps for root keys of the home that are about to be destroyed."""
 
     def newest_reading(self) -> datetime | None:
         """Return the newest time that any clock showed when it worked on this home, `None` before the first."""

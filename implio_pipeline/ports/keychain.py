@@ -6,18 +6,33 @@ from typing import Protocol
 
 from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.ids import KeyId, KeyPurpose, Region, TeamId, UserKey
-from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.keys import KeyContext, TeamKey
 
 
 class KeyRing(Protocol):
-    """The root keys of regions and of the home. Raw root keys never leave it."""
+    """The root keys of regions and of the home, in files or in a key service. Raw root keys never leave it.
 
-    def fingerprints(self) -> Mapping[str, str]:
-        """Return the fingerprint of every root key, by id.
+    Every operation with a key service may raise these errors. Nothing is lost by them, and it can be tried again.
+
+    Raises:
+        KeyServiceDenied: the key service refuses the operation.
+        KeyServiceUnavailable: the key service did not answer, or not in time, however often it was asked.
+    """
+
+    def is_in_service(self, region: Region) -> bool:
+        """Return whether the region's root keys are in a key service, so that each operation is a call."""
+
+    def identities(self) -> Mapping[str, str]:
+        """Return what identifies every root key, by id: two root keys never have the same identity.
+
+        It reveals nothing about a key: a fingerprint of a key in a file, the name and version of a key in a service.
 
         Raises:
             KeyMissing: a key of the ring is damaged.
         """
+
+    def make(self, region: Region) -> None:
+        """Make the first root key of each class of a region, durable on return. Keys that exist are kept."""
 
     def renew(self, region: Region) -> None:
         """Make a new epoch of each root key of a region, durable on return. It wraps from then on.
@@ -26,15 +41,41 @@ class KeyRing(Protocol):
             KeyMissing: the region lacks one of its root keys.
         """
 
-    def rewrap_home_key(self, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
-        """Wrap a key of the home again. Returns the id of the newest root key, and the key wrapped under it.
+    def wrap(self, region: Region, name: str, key: bytes, *, context: KeyContext) -> tuple[str, bytes]:
+        """Wrap a key under the newest root key of that name; return the id of the root key and the wrapped key.
+
+        Args:
+            region: The region.
+            name: The class of the root key, `seal` for the home.
+            key: The key, 32 bytes.
+            context: What the key is for. A key service opens the wrapped key for the same context only.
+
+        Raises:
+            KeyMissing: the region has no such root key.
+        """
+
+    def unwrap(self, root_key_id: str, wrapped: bytes, *, context: KeyContext) -> bytes:
+        """Unwrap a key.
+
+        Raises:
+            KeyMissing: the root key is not in the ring, or did not wrap this key for this context.
+        """
+
+    def rewrap(self, root_key_id: str, wrapped: bytes, *, context: KeyContext) -> tuple[str, bytes]:
+        """Wrap a wrapped key under the newest root key of the same name. In a key service it is never in clear here.
+
+        Returns the id of the newest root key, and the key wrapped under it.
 
         Raises:
             KeyMissing: the root key that wrapped it was destroyed.
         """
 
-    def shred(self, root_key_ids: Iterable[str]) -> None:
-        """Destroy root keys, and finish what a crash interrupted. Missing keys are ignored."""
+    def retire(self, root_key_ids: Iterable[str]) -> Mapping[str, datetime | None]:
+        """Destroy root keys, and finish what a crash interrupted. Missing keys are ignored.
+
+        Returns for each key when it is destroyed: `None` if it is destroyed already. A key that waits for its
+        destruction opens nothing until then, unless somebody cancels the destruction in the key service.
+        """
 
 
 class Keychain(Protocol):

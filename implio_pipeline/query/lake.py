@@ -29,12 +29,12 @@ from implio_pipeline.domain.scope import Coverage, Rule, TaskRule, UserRule, cov
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.access.authorize import Admission, ReadAuthorizer
 from implio_pipeline.flows.moderation.apply_decisions import opened_values
+from implio_pipeline.ports.keychain import KeyRing
 from implio_pipeline.query import pending_decisions
 from implio_pipeline.query.result import Result
 from implio_pipeline.settings import Settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog
 from implio_pipeline.stores.keys.keychain import TeamKeychain
-from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.vault.dataset import SealedDataset, reader_schema
 from implio_pipeline.stores.vault.encoding import decode, named_keys
 from implio_pipeline.stores.vault.filters import Finder
@@ -84,7 +84,7 @@ class Lake:
         *,
         settings: Settings,
         catalog: SqlCatalog,
-        ring: LocalKeyRing,
+        ring: KeyRing,
         door: ReadAuthorizer,
         admission: Admission,
         threads: int,

@@ -122,11 +122,11 @@ def test_a_region_s_root_keys_may_lie_elsewhere(folder: Path, tmp_path: Path) ->
 
     with opened_at(folder) as home:
         home.keep(Ad(task="t-1"))
-        before = set(home.services.keychain.ring.fingerprints())
+        before = set(home.services.keychain.ring.identities())
         rotate_keys(home.services, teams=[ADS])
         home.ask(ByUser(user_id="nobody"))
         assert home.tasks(ADS) == ["t-1"]
-        after = set(home.services.keychain.ring.fingerprints())
+        after = set(home.services.keychain.ring.identities())
 
     assert {"eu/content/1", "home/seal/1", "us/content/1"} <= before
     assert {"eu/content/2", "us/content/1"} <= after

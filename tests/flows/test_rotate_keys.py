@@ -64,7 +64,7 @@ def versions(home: Home, team: TeamId = ADS) -> dict[str, list[int]]:
 
 
 def region_roots(home: Home) -> set[str]:
-    return {each for each in home.services.keychain.ring.fingerprints() if not each.startswith("home/")}
+    return {each for each in home.services.keychain.ring.identities() if not each.startswith("home/")}
 
 
 def check_settled(home: Home, place: str = "") -> None:
@@ -374,7 +374,7 @@ def test_a_ledgers_statement_is_read_back_as_it_was_written_and_holds_no_key(hom
 def test_a_ring_is_compared_with_what_was_told_of_it(home: Home) -> None:
     rotate_keys(home.services)
     rotate_keys(home.services)
-    told, ring = newest_key_statement(home.services.ledger), dict(home.services.keychain.ring.fingerprints())
+    told, ring = newest_key_statement(home.services.ledger), dict(home.services.keychain.ring.identities())
     assert told is not None
 
     older = {"eu/content/1": "0", **{key: print_ for key, print_ in ring.items() if key != "eu/content/3"}}
@@ -400,8 +400,8 @@ def test_a_root_key_half_destroyed_by_a_crash_is_destroyed_by_the_next_call(home
     left = folder / ".content.1.key.0123.shred"
     (folder / "content.1.key").rename(left)
 
-    assert "eu/content/1" not in ring_of(home).fingerprints()
-    ring_of(home).shred(["eu/content/1"])
+    assert "eu/content/1" not in ring_of(home).identities()
+    ring_of(home).retire(["eu/content/1"])
 
     assert not left.exists()
 

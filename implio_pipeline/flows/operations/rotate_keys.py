@@ -30,7 +30,7 @@ from implio_pipeline.domain.keys import (
     TeamKey,
     newest_ids,
     old_keys,
-    series_of,
+    region_of,
 )
 from implio_pipeline.domain.replan import is_outdated, replan
 from implio_pipeline.domain.request import OPEN_STATES
@@ -117,14 +117,14 @@ def finish_rotation(services: Services, *, faults: Faults | None = None) -> Rota
     """
     agreed_now(services)
     # 1. Finish destroying root keys of which a crash left a part.
-    services.keychain.ring.shred(())
+    services.keychain.ring.retire(())
     # 2. Look for team keys and root keys that have a successor, and for root keys that the ledger does not know.
     chosen = []
     for team in services.catalog.teams.all():
         keys = services.catalog.teams.keys(team.team)
         if old_keys(keys, CLASS_PURPOSES) or _idle_seal_keys(services, team.team, keys):
             chosen.append(team)
-    states, statement = KeyStates.of_ring(services.keychain.ring.fingerprints()), newest_key_statement(services.ledger)
+    states, statement = KeyStates.of_ring(services.keychain.ring.identities()), newest_key_statement(services.ledger)
     is_told = statement is None or (statement.roots.live, statement.roots.retired) == (states.live, states.retired)
     if chosen or states.retired or not is_told:
         return retire_old_keys(services, chosen, faults=faults)
@@ -202,7 +202,7 @@ def faults_of_ring(ledger: Ledger, keychain: Keychain) -> RingFaults:
 
     def compare() -> RingFaults:
         statement = newest_key_statement(ledger)
-        return RingFaults() if statement is None else statement.ring_faults(keychain.ring.fingerprints())
+        return RingFaults() if statement is None else statement.ring_faults(keychain.ring.identities())
 
     faults = compare()
     # Ledger and ring are read one after the other, and a rotation may end in between: compare once more.
@@ -215,7 +215,7 @@ def _note_keys(services: Services, teams: Iterable[Team] = (), summary: Rotation
     listed = list(teams)
 
     def note() -> None:
-        ring = services.keychain.ring.fingerprints()
+        ring = services.keychain.ring.identities()
         live: dict[str, str] = {}
         retired: dict[str, str] = {}
         for team in listed:
@@ -230,7 +230,7 @@ def _note_keys(services: Services, teams: Iterable[Team] = (), summary: Rotation
         )
         services.ledger.append([statement])
         # Another rotation may have recorded a newer ring before this entry, which is now the newest: record it again.
-        if services.keychain.ring.fingerprints() != ring:
+        if services.keychain.ring.identities() != ring:
             raise PlanOutdated("root keys were renewed at the same time")
 
     replan(note, about="the root keys")
@@ -317,7 +317,7 @@ def _retire_root_keys(catalog: Catalog, keychain: Keychain, region: Region, summ
 
     def retire() -> None:
         nonlocal keys
-        ring = keychain.ring.fingerprints()
+        ring = keychain.ring.identities()
         newest, old = newest_ids(ring), _older_root_keys(ring, region)
         if not old:
             return
@@ -335,7 +335,7 @@ def _retire_root_keys(catalog: Catalog, keychain: Keychain, region: Region, summ
             if team.region != region and any(key.root_key_id in old for key in catalog.teams.keys(team.team)):
                 raise KeyMissing(f"keys of team {team.team} need root keys of region {region}, which are kept")
         # 4. Destroy the old root keys.
-        keychain.ring.shred(old)
+        keychain.ring.retire(old)
         summary.root_keys_destroyed |= old
 
     def is_race(error: Exception) -> bool:
@@ -352,14 +352,14 @@ def _retire_home_key(services: Services, summary: RotationSummary) -> None:
     The catalog does not refuse values that are sealed under an older root key of the home, and a process may be about
     to store one. An older root key therefore outlives its successor by `SEAL_GRACE`, as a team's seal key does.
     """
-    ring = services.keychain.ring.fingerprints()
+    ring = services.keychain.ring.identities()
     old = _older_root_keys(ring, HOME)
     if not old:
         return
-    services.catalog.rewrap_home_keys(tuple(old), services.keychain.ring.rewrap_home_key)
+    services.catalog.rewrap_home_keys(tuple(old))
     # The key ring keeps no times, so the ledger tells the key's age: the first of the latest unbroken run of statements
     # that name the key as live.
-    newest = next(key_id for key_id in newest_ids(ring) if _region_of(key_id) == HOME)
+    newest = next(key_id for key_id in newest_ids(ring) if region_of(key_id) == HOME)
     live_since: datetime | None = None
     for entry in services.ledger.newest_first(KeyStatement):
         if newest not in entry.statement.roots.live:
@@ -368,18 +368,15 @@ def _retire_home_key(services: Services, summary: RotationSummary) -> None:
     if live_since is None or live_since + SEAL_GRACE > services.clock.now():
         summary.seal_keys_waiting += len(old)
         return
-    services.keychain.ring.shred(old)
+    services.catalog.drop_home_keys(tuple(old))
+    services.keychain.ring.retire(old)
     summary.root_keys_destroyed |= old
 
 
 def _older_root_keys(ring: Mapping[str, str], region: Region) -> dict[str, str]:
     """Return the root keys of a region that have a successor: fingerprints by id."""
     newest = newest_ids(ring)
-    return {key_id: print_ for key_id, print_ in ring.items() if key_id not in newest and _region_of(key_id) == region}
-
-
-def _region_of(root_key_id: str) -> str:
-    return series_of(series_of(root_key_id))
+    return {key_id: print_ for key_id, print_ in ring.items() if key_id not in newest and region_of(key_id) == region}
 
 
 def _keys_of(catalog: Catalog, region: Region) -> list[TeamKey]:

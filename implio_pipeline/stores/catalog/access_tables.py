@@ -31,6 +31,14 @@ home_keys = Table(
 )
 """Keys of the home that serve many values, wrapped under its root key. See `docs/FORMAT.md`, Sealed values."""
 
+home_root_keys = Table(
+    "home_root_keys",
+    metadata,
+    Column("root_key_id", String(512), primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+"""A key for each epoch of the home's root key, wrapped under it, if the root key is in a key service."""
+
 members = Table(
     "members",
     metadata,

@@ -5,7 +5,7 @@ with a migration that this version does not know is refused, since it could be r
 """
 
 import importlib.resources
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from datetime import datetime
 
@@ -14,7 +14,9 @@ from typing_extensions import override
 
 from implio_pipeline.domain.audit import AuditFinding
 from implio_pipeline.domain.errors import CatalogNewer
+from implio_pipeline.domain.keys import HOME
 from implio_pipeline.ports.catalog import Catalog
+from implio_pipeline.ports.keychain import KeyRing
 from implio_pipeline.stores.catalog import engine as database
 from implio_pipeline.stores.catalog.access import SqlAccessLog, SqlGrants, SqlPeople
 from implio_pipeline.stores.catalog.access_tables import members, operators
@@ -26,6 +28,7 @@ from implio_pipeline.stores.catalog.claims import SqlClaims
 from implio_pipeline.stores.catalog.failed_files import SqlFailedFiles
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.home_keys import SqlSetAsideKeys, rewrap_home_keys
+from implio_pipeline.stores.catalog.home_root_keys import StoredHomeSeal
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.catalog.moderation import SqlModeration
@@ -35,15 +38,14 @@ from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import SECRETS, clock_readings, metadata
 from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.keys.home_seal import HomeSeal
-from implio_pipeline.stores.keys.ring import LocalKeyRing
 
-_HEAD = "0001_c0d68bcc"
+_HEAD = "0001_ac8a0dfe"
 """The newest migration, and so far the only one."""
 _QUICK_SCRUB_ROWS = 5_000
 """The largest table that an erasure writes again: 20 ms (measured). The daily housekeeping writes all of them again."""
 
 
-def open_catalog(url: str, ring: LocalKeyRing) -> "SqlCatalog":
+def open_catalog(url: str, ring: KeyRing) -> "SqlCatalog":
     """Open the catalog at an SQLAlchemy URL; its tables are brought up to date first.
 
     Any number of processes may do so at once. A missing SQLite file is made with mode 0600; its folder must exist.
@@ -56,10 +58,12 @@ def open_catalog(url: str, ring: LocalKeyRing) -> "SqlCatalog":
         CatalogNewer: a newer version has run a migration that this one does not know.
     """
     engine = database.connect(url)
-    seal = HomeSeal(ring)
+    # Root keys in a key service would cost a call for each sealed value: there they wrap a key that is stored here.
+    seal = StoredHomeSeal(ring, engine) if ring.is_in_service(HOME) else HomeSeal(ring)
     RowMacs.use_key_of(engine, seal)
     try:
         _upgrade(engine)
+        seal.make_first()
     except BaseException:
         engine.dispose()
         raise
@@ -71,6 +75,7 @@ class SqlCatalog(Catalog):
 
     def __init__(self, engine: Engine, seal: HomeSeal) -> None:
         self._engine = engine
+        self._seal = seal
         self.teams = SqlTeams(engine)
         self.manifest = SqlManifest(engine)
         self.requests = SqlRequests(engine)
@@ -94,8 +99,13 @@ class SqlCatalog(Catalog):
         """Keys of files set aside."""
 
     @override
-    def rewrap_home_keys(self, old: Collection[str], rewrap: Callable[[str, bytes], tuple[str, bytes]]) -> int:
-        return rewrap_home_keys(self._engine, old, rewrap)
+    def rewrap_home_keys(self, old: Collection[str]) -> int:
+        self._seal.follow_ring()
+        return rewrap_home_keys(self._engine, old, self._seal.rewrap)
+
+    @override
+    def drop_home_keys(self, old: Collection[str]) -> None:
+        self._seal.drop(old)
 
     @override
     def newest_reading(self) -> datetime | None:

@@ -6,14 +6,17 @@ again. The values do not change.
 
 import hmac
 import secrets
+from collections.abc import Collection
 
-from implio_pipeline.domain.keys import HOME
-from implio_pipeline.stores.keys.ring import LocalKeyRing
+from implio_pipeline.domain.keys import HOME, KeyContext
+from implio_pipeline.ports.keychain import KeyRing
 from implio_pipeline.stores.keys.sealer import KEY_BYTES, Sealer
 
 HEAD_END = b"\0"
 """Separates the id of the root key, at the start of a sealed value, from the rest."""
 _LENGTH_BYTES = 2
+HOME_CONTEXT: KeyContext = {"purpose": "home"}
+"""What the home's root key wraps."""
 
 
 class HomeSeal:
@@ -23,13 +26,13 @@ class HomeSeal:
     key, and the value as `Sealer` encrypts it.
     """
 
-    def __init__(self, ring: LocalKeyRing) -> None:
+    def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
 
     def new_key(self) -> tuple[bytes, str, bytes]:
         """Return a new key, the id of the root key that wraps it, and the wrapped key."""
         key = secrets.token_bytes(KEY_BYTES)
-        return key, *self._ring.wrap(HOME, "seal", key)
+        return key, *self._wrap(key)
 
     def open_key(self, root_key_id: str, wrapped: bytes) -> bytes:
         """Unwrap a key.
@@ -37,7 +40,24 @@ class HomeSeal:
         Raises:
             KeyMissing: the root key is not in the key ring, or did not wrap this key.
         """
-        return self._ring.unwrap(root_key_id, wrapped)
+        return self._unwrap(root_key_id, wrapped)
+
+    def rewrap(self, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
+        """Wrap a key again. Returns the id of the newest root key, and the key wrapped under it.
+
+        Raises:
+            KeyMissing: the root key that wrapped it was destroyed.
+        """
+        return self._wrap(self._unwrap(root_key_id, wrapped))
+
+    def make_first(self) -> None:
+        """Make what the first root key of the home needs, in a new catalog. Nothing, if the root key is in a file."""
+
+    def follow_ring(self) -> None:
+        """Make what a new root key of the home needs before it can wrap. Nothing, if the root key is in a file."""
+
+    def drop(self, root_key_ids: Collection[str]) -> None:
+        """Destroy what belongs to root keys that are about to be destroyed. Nothing, if they are in files."""
 
     def seal(self, text: str, *, context: str) -> bytes:
         """Encrypt a text, bound to its context."""
@@ -52,6 +72,12 @@ class HomeSeal:
         """
         root_key_id, wrapped, encrypted = self.split(sealed)
         return Sealer(self.open_key(root_key_id, wrapped)).unseal(encrypted, context=context).decode()
+
+    def _wrap(self, key: bytes) -> tuple[str, bytes]:
+        return self._ring.wrap(HOME, "seal", key, context=HOME_CONTEXT)
+
+    def _unwrap(self, root_key_id: str, wrapped: bytes) -> bytes:
+        return self._ring.unwrap(root_key_id, wrapped, context=HOME_CONTEXT)
 
     @staticmethod
     def join(root_key_id: str, wrapped: bytes, encrypted: bytes) -> bytes:

@@ -27,8 +27,9 @@ from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.ids import ColumnClass, FileId, KeyId, KeyPurpose, Region, TeamId, UserKey
 from implio_pipeline.domain.keys import TeamKey
 from implio_pipeline.domain.replan import replan
-from implio_pipeline.ports.keychain import Keychain
-from implio_pipeline.stores.keys.ring import LocalKeyRing
+from implio_pipeline.ports.keychain import Keychain, KeyRing
+from implio_pipeline.stores.keys.cache import KeyCache
+from implio_pipeline.stores.keys.ring import fingerprint
 from implio_pipeline.stores.keys.sealer import KEY_BYTES, Sealer
 
 _PSEUDONYM_BYTES = 16
@@ -41,25 +42,27 @@ class TeamKeychain(Keychain):
         ring: Holds the root keys.
         team_keys: Returns a team's live wrapped keys, newest version first.
         granted: Classes whose keys may be unwrapped. The keys of pseudonyms and seals are of the class `identity`.
+        cache: Keeps unwrapped keys; a new one by default.
     """
 
     def __init__(
         self,
-        ring: LocalKeyRing,
+        ring: KeyRing,
         team_keys: Callable[[TeamId], list[TeamKey]],
         *,
         granted: Iterable[ColumnClass] = tuple(ColumnClass),
+        cache: KeyCache | None = None,
     ) -> None:
         self._ring = ring
         self._team_keys = team_keys
         self.granted = frozenset(granted)
         self._wrapped: dict[TeamId, list[TeamKey]] = {}
-        self._raw: dict[KeyId, bytes] = {}
+        self._cache = cache or KeyCache()
         self._lock = Lock()
 
     @property
     @override
-    def ring(self) -> LocalKeyRing:
+    def ring(self) -> KeyRing:
         return self._ring
 
     @override
@@ -112,18 +115,19 @@ class TeamKeychain(Keychain):
     ) -> tuple[TeamKey, ...]:
         made = []
         for purpose in purposes:
-            root_key_id, wrapped = self._ring.wrap(region, _root_class(purpose).value, secrets.token_bytes(KEY_BYTES))
-            made.append(
-                TeamKey(
-                    key_id=KeyId(f"{team}/{purpose}/{version}"),
-                    team=team,
-                    purpose=purpose,
-                    version=version,
-                    root_key_id=root_key_id,
-                    created_at=at,
-                    wrapped=wrapped,
-                )
+            raw = secrets.token_bytes(KEY_BYTES)
+            key = TeamKey(
+                key_id=KeyId(f"{team}/{purpose}/{version}"),
+                team=team,
+                purpose=purpose,
+                version=version,
+                root_key_id="",
+                created_at=at,
+                wrapped=b"",
             )
+            root_key_id, wrapped = self._ring.wrap(region, _root_class(purpose).value, raw, context=key.context)
+            made.append(replace(key, root_key_id=root_key_id, wrapped=wrapped))
+            self._cache.put(team, wrapped, raw)  # so that a new team's first file costs no further call
         return tuple(made)
 
     @override
@@ -133,13 +137,14 @@ class TeamKeychain(Keychain):
     @override
     def forget(self, team: TeamId) -> None:
         with self._lock:
-            for wrapped in self._wrapped.pop(team, []):
-                self._raw.pop(wrapped.key_id, None)
+            self._wrapped.pop(team, None)
+        self._cache.forget(team)
 
     @override
     def fingerprints(self, keys: Iterable[TeamKey]) -> dict[str, str]:
+        # Opened again, not from memory: what is stored must open.
         return {
-            key.key_id: self._ring.fingerprint(key.key_id, self._ring.unwrap(key.root_key_id, key.wrapped))
+            key.key_id: fingerprint(key.key_id, self._ring.unwrap(key.root_key_id, key.wrapped, context=key.context))
             for key in keys
         }
 
@@ -147,12 +152,8 @@ class TeamKeychain(Keychain):
     def rewrap_team_keys(self, keys: Iterable[TeamKey]) -> tuple[TeamKey, ...]:
         rewrapped = []
         for key in keys:
-            region = Region(key.root_key_id.partition("/")[0])
-            raw = self._ring.unwrap(key.root_key_id, key.wrapped)
-            root_key_id, wrapped = self._ring.wrap(region, _root_class(key.purpose).value, raw)
-            # The old root key is destroyed afterwards, so try the new wrapping first. RFC 3394 has an integrity check:
-            # a wrapped key that was damaged does not unwrap.
-            self._ring.unwrap(root_key_id, wrapped)
+            # Whoever destroys the old root key afterwards opens the new wrapping first (`fingerprints`).
+            root_key_id, wrapped = self._ring.rewrap(key.root_key_id, key.wrapped, context=key.context)
             rewrapped.append(replace(key, root_key_id=root_key_id, wrapped=wrapped))
         return tuple(rewrapped)
 
@@ -237,10 +238,9 @@ class TeamKeychain(Keychain):
         root = _root_class(key.purpose)
         if root not in self.granted:
             raise ClassNotGranted(f"this reader was not granted the {root} class")
-        with self._lock:
-            if key.key_id not in self._raw:
-                self._raw[key.key_id] = self._ring.unwrap(key.root_key_id, key.wrapped)
-            return self._raw[key.key_id]
+        return self._cache.get(
+            key.team, key.wrapped, lambda: self._ring.unwrap(key.root_key_id, key.wrapped, context=key.context)
+        )
 
 
 def _root_class(purpose: KeyPurpose) -> ColumnClass:

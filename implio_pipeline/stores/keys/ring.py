@@ -12,16 +12,17 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 from typing_extensions import override
 
 from implio_pipeline.domain.errors import KeyMissing
-from implio_pipeline.domain.ids import ColumnClass, Region
-from implio_pipeline.domain.keys import HOME
+from implio_pipeline.domain.ids import Region
+from implio_pipeline.domain.keys import KeyContext, root_key_names
 from implio_pipeline.domain.replan import reread
 from implio_pipeline.ports.keychain import KeyRing
 from implio_pipeline.stores.durable import make_folder, sync_folder
@@ -39,40 +40,39 @@ class LocalKeyRing(KeyRing):
     Args:
         folder: Holds a folder for each region, and one for the home.
         elsewhere: The folders of regions whose keys are kept in another place.
+        but: Regions whose keys are in a key service. Folders of them are not looked at.
     """
 
-    def __init__(self, folder: Path, elsewhere: Mapping[Region, Path] | None = None) -> None:
+    def __init__(
+        self, folder: Path, elsewhere: Mapping[Region, Path] | None = None, *, but: Collection[Region] = ()
+    ) -> None:
         self._folder = folder
+        self._but = frozenset(but)
         self._elsewhere = {region: path for region, path in (elsewhere or {}).items() if path != folder / region}
         self._roots: dict[str, bytes] = {}
 
+    @override
+    def is_in_service(self, region: Region) -> bool:
+        return False
+
+    @override
     def make(self, region: Region) -> None:
-        """Make the first root key of each class of a region. Keys that exist are kept."""
-        for name in _key_names(region):
+        for name in root_key_names(region):
             if not self._epochs(region, name):
                 self._write(region, name, 1)
 
     @override
     def renew(self, region: Region) -> None:
-        for name in _key_names(region):
+        for name in root_key_names(region):
             epochs = self._epochs(region, name)
             if not epochs:
                 raise _no_root_key(region, name)
             self._write(region, name, epochs[-1] + 1)
 
-    @staticmethod
-    def fingerprint(key_id: str, key: bytes) -> str:
-        """Return 16 hexadecimal digits that differ between two keys of one id and reveal nothing about the key.
-
-        They are the first 8 octets of HMAC-SHA-256 of `fingerprint`, a zero octet and the id under the key; see
-        `docs/KEYS.md`.
-        """
-        return hmac.digest(key, b"fingerprint\0" + key_id.encode(), "sha256")[:_PRINT_BYTES].hex()
-
     @override
-    def fingerprints(self) -> dict[str, str]:
+    def identities(self) -> dict[str, str]:
         # From the files, not from memory: another process may have changed the ring.
-        return {root_key_id: self.fingerprint(root_key_id, key) for root_key_id, key in self._keys()}
+        return {root_key_id: fingerprint(root_key_id, key) for root_key_id, key in self._keys()}
 
     def owners(self) -> dict[str, list[str]]:
         """Return the regions that hold each key, by a fingerprint of the key alone.
@@ -84,18 +84,12 @@ class LocalKeyRing(KeyRing):
         """
         found: dict[str, list[str]] = {}
         for root_key_id, key in self._keys():
-            found.setdefault(self.fingerprint("any", key), []).append(root_key_id.partition("/")[0])
+            found.setdefault(fingerprint("any", key), []).append(root_key_id.partition("/")[0])
         return found
 
-    def wrap(self, region: Region, name: str, key: bytes) -> tuple[str, bytes]:
-        """Wrap a key under the newest root key of that name; return the id of the root key and the wrapped key.
-
-        Raises:
-            KeyMissing: the region has no such root key.
-
-        Source: RFC 3394.
-        """
-
+    @override
+    def wrap(self, region: Region, name: str, key: bytes, *, context: KeyContext) -> tuple[str, bytes]:
+        # RFC 3394 has no associated data, so the context is not bound: who can read the files has the key anyway.
         def wrap_under_newest() -> tuple[str, bytes]:
             epochs = self._epochs(region, name)
             if not epochs:
@@ -106,31 +100,25 @@ class LocalKeyRing(KeyRing):
         # A rotation may destroy the newest key after the files were listed.
         return reread(wrap_under_newest, about=f"the root keys of region {region}")
 
-    def unwrap(self, root_key_id: str, wrapped: bytes) -> bytes:
-        """Unwrap a key.
-
-        Raises:
-            KeyMissing: the root key is not in the ring, or did not wrap this key.
-        """
+    @override
+    def unwrap(self, root_key_id: str, wrapped: bytes, *, context: KeyContext) -> bytes:
         try:
             return aes_key_unwrap(self._root(root_key_id), wrapped)
-        except InvalidUnwrap:
+        except (InvalidUnwrap, ValueError):  # ValueError: a length that RFC 3394 never makes
             raise KeyMissing(f"root key {root_key_id} does not open what it should have wrapped") from None
 
     @override
-    def rewrap_home_key(self, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
-        return self.wrap(HOME, "seal", self.unwrap(root_key_id, wrapped))
+    def rewrap(self, root_key_id: str, wrapped: bytes, *, context: KeyContext) -> tuple[str, bytes]:
+        region, name, _ = root_key_id.split("/")
+        return self.wrap(Region(region), name, self.unwrap(root_key_id, wrapped, context=context), context=context)
 
     @override
-    def shred(self, root_key_ids: Iterable[str]) -> None:
-        """Destroy root keys, and finish what a crash interrupted. Missing keys are ignored.
-
-        Flash storage and copy-on-write file systems may keep the overwritten bytes. There only full-disk encryption
-        helps.
-        """
+    def retire(self, root_key_ids: Iterable[str]) -> dict[str, datetime | None]:
+        # Flash storage and copy-on-write file systems may keep the overwritten bytes. There only full-disk encryption
+        # helps.
         # 1. Take each key out of the ring by a rename, which is atomic.
-        folders = set()
-        for root_key_id in root_key_ids:
+        folders, listed = set(), list(root_key_ids)
+        for root_key_id in listed:
             self._roots.pop(root_key_id, None)
             path = self._path_of(root_key_id)
             if path is not None:
@@ -146,10 +134,11 @@ class LocalKeyRing(KeyRing):
             for path in folder.glob(f".*{_DOOMED}"):
                 _overwrite_and_unlink(path)
                 sync_folder(folder)
+        return dict.fromkeys(listed)
 
     def _folders(self) -> Iterator[tuple[str, Path]]:
         for path in sorted(self._folder.glob("*/")):
-            if Region(path.name) not in self._elsewhere:
+            if Region(path.name) not in self._elsewhere and Region(path.name) not in self._but:
                 yield path.name, path
         yield from sorted(self._elsewhere.items())
 
@@ -212,8 +201,13 @@ class LocalKeyRing(KeyRing):
         sync_folder(path.parent)
 
 
-def _key_names(region: Region) -> list[str]:
-    return ["seal"] if region == HOME else [column_class.value for column_class in ColumnClass]
+def fingerprint(key_id: str, key: bytes) -> str:
+    """Return 16 hexadecimal digits that differ between two keys of one id and reveal nothing about the key.
+
+    They are the first 8 octets of HMAC-SHA-256 of `fingerprint`, a zero octet and the id under the key; see
+    `docs/KEYS.md`.
+    """
+    return hmac.digest(key, b"fingerprint\0" + key_id.encode(), "sha256")[:_PRINT_BYTES].hex()
 
 
 def _no_root_key(region: Region, name: str) -> KeyMissing:

@@ -7,7 +7,7 @@ this file is frozen, and each change of a table is a migration of its own.
 
 from alembic import context, op
 
-revision = "0001_c0d68bcc"
+revision = "0001_ac8a0dfe"
 down_revision = None
 
 

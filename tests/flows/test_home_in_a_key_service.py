@@ -1,0 +1,116 @@
+"""A whole home whose root keys, also its own, are in a key service: it works, rotates and restores as with files."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from support.home import ADS, opened_at
+from support.items import Ad
+from support.key_services import Proxy, proxy, transit_address
+from support.servers import transit
+
+from implio_pipeline import wiring
+from implio_pipeline.domain.errors import KeyServiceUnavailable
+from implio_pipeline.domain.ids import Region
+from implio_pipeline.domain.scope import ByUser
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.operations.audit import audit
+from implio_pipeline.flows.operations.restore import refuse_old_home
+from implio_pipeline.flows.operations.rotate_keys import SEAL_GRACE, finish_rotation, rotate_keys
+from implio_pipeline.stores.catalog.access_tables import home_root_keys
+from implio_pipeline.stores.catalog.engine import reading
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture
+def between() -> Iterator[Proxy]:
+    with proxy(transit()) as about:
+        yield about
+
+
+@pytest.fixture
+def folder(tmp_path: Path, between: Proxy, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "home"
+    wiring.init_home(place)
+    settings = place / "implio.toml"
+    text = settings.read_text()
+    addresses = {name: transit_address(monkeypatch, url=between.url) for name in ("home", "eu", "us")}
+    for name in ("eu", "us"):
+        text = re.sub(rf'(?m)^vault = "vault/{name}".*$', f'vault = "vault/{name}"\nkeys = "{addresses[name]}"', text)
+    settings.write_text(f'home_keys = "{addresses["home"]}"\n{text}')
+    for path in [*(place / "keys").rglob("*.key"), *(place / "catalog").iterdir()]:
+        path.unlink()
+    wiring.make_root_keys(place)
+    return place
+
+
+def test_a_home_in_a_key_service_works_rotates_and_has_no_root_key_in_a_file(folder: Path, between: Proxy) -> None:
+    with opened_at(folder) as home:
+        add_team(home.services, "ads", region=Region("eu"))
+        home.keep(Ad(task="a", user="ann"), Ad(task="b", user="bob"))
+        person = home.services.people.remember("Olga Operator")
+        before = set(home.services.keychain.ring.identities())
+        keys = home.services.catalog.teams.keys(ADS)
+
+        summary = rotate_keys(home.services)
+
+        assert {each for each in summary.root_keys_destroyed if not each.startswith("home/")} == {
+            each for each in before if each.startswith("eu/")
+        }
+        after = home.services.catalog.teams.keys(ADS)
+        assert {key.root_key_id.rpartition("/")[2] for key in after} == {"2"}
+        assert not {key.wrapped for key in keys} & {key.wrapped for key in after}
+        assert home.services.people.remember("Olga Operator") == person
+        home.ask(ByUser(user_id="ann"))
+        erase(home.services)
+        assert home.tasks(ADS) == ["b"]
+        assert list(audit(home.services, is_full=True).findings) == []
+        refuse_old_home(home.services)
+    assert not list((folder / "keys").rglob("*.key"))
+
+    # The home's old root key outlives its successor for ten minutes, then it goes, with what it wrapped here.
+    with opened_at(folder) as home:
+        home.clock.pass_by(SEAL_GRACE + timedelta(minutes=1))
+        finish_rotation(home.services)
+        with reading(home.opened.catalog._engine) as connection:
+            stored = set(connection.scalars(select(home_root_keys.c.root_key_id)))
+        assert {each for each in home.services.keychain.ring.identities() if each.startswith("home/")} == stored
+        assert home.services.people.remember("Olga Operator") == person
+
+
+def test_an_open_home_costs_few_calls_and_sealed_values_none(folder: Path, between: Proxy) -> None:
+    with opened_at(folder) as home:
+        add_team(home.services, "ads", region=Region("eu"))
+        between.calls.clear()
+
+        for number in range(50):
+            home.services.people.remember(f"Operator {number}")
+            home.services.keychain.user_key(ADS, f"user {number}")
+
+        assert between.calls.count("post decrypt") + between.calls.count("post encrypt") <= 1
+
+
+def test_a_home_whose_key_service_is_down_says_so_and_opens_again_when_it_is_back(folder: Path, between: Proxy) -> None:
+    with opened_at(folder) as home:
+        add_team(home.services, "ads", region=Region("eu"))
+        pseudonym = home.services.keychain.user_key(ADS, "ann")
+        between.always = 503
+
+        assert home.services.keychain.user_key(ADS, "ann") == pseudonym
+        with pytest.raises(KeyServiceUnavailable):
+            add_team(home.services, "cars", region=Region("eu"))
+        with pytest.raises(KeyServiceUnavailable):
+            rotate_keys(home.services)
+
+    with pytest.raises(KeyServiceUnavailable), opened_at(folder):
+        pass
+    between.always = None
+    with opened_at(folder) as home:
+        assert home.services.keychain.user_key(ADS, "ann") == pseudonym
+        assert [team.team for team in home.services.catalog.teams.all()] == [ADS]
+        add_team(home.services, "cars", region=Region("eu"))
