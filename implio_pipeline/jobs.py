@@ -206,7 +206,7 @@ def _landing_waits(opened: OpenHome) -> Backlog:
     for each in failures:
         if each.file in left:
             marks.setdefault(each.team, []).append(each.file)
-    teams = {team.team for team in opened.catalog.teams.all()}
+    teams = opened.catalog.teams.regions()
     waiting = {team: days for team, days in opened.landing.waiting(but=left).items() if team in teams}
     return Backlog(
         batches=tuple(

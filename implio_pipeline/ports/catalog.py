@@ -235,6 +235,12 @@ class Landings(Protocol):
     def forget(self, record: LandingRecord) -> None:
         """Forget a landing file, unless it was taken again since it was read."""
 
+    def forget_empty(self) -> int:
+        """Forget the landing files of whose days the vault has no file any more. Returns the number of landing files.
+
+        The same content may then come in again, as new.
+        """
+
     def has_size(self, team: TeamId, size_bytes: int) -> bool:
         """Tell whether a landing file of this size was ever taken."""
 

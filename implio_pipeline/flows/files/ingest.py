@@ -7,7 +7,6 @@ Rules:
 * A file that fails is put off and tried again; after too many attempts it is quarantined. It stops no other file.
 """
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -33,7 +32,6 @@ from implio_pipeline.flows.bounded_map import bounded_map
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.files.intake import Intake
-from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.landing import LandingClaim, LandingFile, LandingRemarks
 from implio_pipeline.ports.services import Services
 
@@ -142,25 +140,6 @@ def failed_landings(services: Services, *, teams: Collection[TeamId] | None = No
 def marks_put_off(failures: Iterable[FailedFile], *, now: datetime) -> set[str]:
     """Return the marks of the landing files that must not be tried now."""
     return {each.file for each in failures if each.is_put_off(now=now)}
-
-
-def forget_landings(catalog: Catalog, team: TeamId) -> int:
-    """Forget the landing files of a team whose days have no file in the vault any more; return how many.
-
-    The same content may then come in again, as new.
-    """
-    forgotten = 0
-    days = sorted({each.day for each in catalog.manifest.partitions(team)})
-    for record in catalog.landings.all(team):
-        if record.state is not LandingState.INGESTED:
-            continue
-        if record.first_day is not None and record.last_day is not None:
-            place = bisect_left(days, record.first_day)
-            if place < len(days) and days[place] <= record.last_day:
-                continue
-        catalog.landings.forget(record)
-        forgotten += 1
-    return forgotten
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

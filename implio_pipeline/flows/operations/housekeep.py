@@ -14,7 +14,6 @@ from implio_pipeline.domain.intake import POST_KEPT
 from implio_pipeline.flows.access.authorize import note_read_log
 from implio_pipeline.flows.clock import note_clock
 from implio_pipeline.flows.faults import Faults, collecting
-from implio_pipeline.flows.files.ingest import forget_landings
 from implio_pipeline.flows.files.replace import unlink_replaced
 from implio_pipeline.flows.moderation.apply_decisions import FEED_KEEPS, forget_applied
 from implio_pipeline.flows.operations.rotate_keys import finish_rotation
@@ -73,19 +72,17 @@ def housekeep(
             summary.verdicts = forget_applied(services.catalog, before=services.clock.now() - feed_keeps)
         with failed.isolate("idempotency keys"):
             summary.posts = catalog.landings.forget_posts(before=services.clock.now() - POST_KEPT)
+        with failed.isolate("landing files"):
+            summary.landings = catalog.landings.forget_empty()
         # 4. Files that the catalog does not know: no erasure would find them.
         older_than = services.clock.now() - stray_age
-        teams = catalog.teams.all()
-        for region in sorted({team.region for team in teams}):
+        for region in sorted(set(catalog.teams.regions().values())):
             with failed.isolate(f"storage of region {region}"):
                 for path in services.vault.strays(region, unknown=catalog.manifest.unknown):
                     with failed.isolate(f"stray file {path} of region {region}"):
                         summary.strays += services.vault.delete_stray(region, path, older_than=older_than)
         with failed.isolate("leftovers"):
             summary.leftovers = services.leftovers.sweep(older_than=older_than)
-        for team in teams:
-            with failed.isolate(f"landing files of team {team.team}"):
-                summary.landings += forget_landings(catalog, team.team)
         # 5. What the catalog's own files still hold of deleted rows.
         with failed.isolate("catalog's own files"):
             catalog.scrub()

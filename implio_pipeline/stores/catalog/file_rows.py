@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from datetime import date, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Select, and_, func, literal, select
@@ -18,12 +19,14 @@ from implio_pipeline.stores.catalog.tables import FileState, vault_files
 
 _ROWS_AT_ONCE = 500
 _NAMES = tuple(field.name for field in fields(VaultFile))
-_PLACES = {name: place for place, name in enumerate(RAW_FILE)}
-_FILTERS = ("user_filter", "task_filter")
+_RAW_NAMES = [name for name in RAW_FILE if name in _NAMES]
+_raw_values = itemgetter(*(place for place, name in enumerate(RAW_FILE) if name in _NAMES))
+_FILTERS_DIGEST = list(RAW_FILE).index("filters")
+_BOTH_FILTERS = ("user_filter", "task_filter")
 
-WHOLE = select(*RAW_FILE.values(), *(vault_files.c[name] for name in _FILTERS))
+WHOLE = select(*RAW_FILE.values(), *(vault_files.c[name] for name in _BOTH_FILTERS))
 """Files with all columns."""
-RANGES = select(*RAW_FILE.values(), *(literal(b"", LargeBinary).label(name) for name in _FILTERS))
+RANGES = select(*RAW_FILE.values(), *(literal(b"", LargeBinary).label(name) for name in _BOTH_FILTERS))
 """Files with empty membership filters. These are 6.1 of a row's 8.5 kB: where they are not needed, they are not read.
 """
 
@@ -51,9 +54,9 @@ def files_of(connection: Connection, query: Select[Any], *, is_checked: bool = T
             macs.check_file(row)
             # An altered filter would hide a file from the erasure that has to find it.
             is_read = user_filter or task_filter
-            if is_read and macs.filters_digest(user_filter, task_filter) != row[_PLACES["filters"]]:
+            if is_read and macs.filters_digest(user_filter, task_filter) != row[_FILTERS_DIGEST]:
                 raise CatalogTampered(f"the membership filters of file {row[0]} were altered", about=row[0])
-        values = {name: row[place] for name, place in _PLACES.items() if name in _NAMES}
+        values = dict(zip(_RAW_NAMES, _raw_values(row), strict=True))
         try:
             # As the column types of the table do it, but once for values that repeat in thousands of rows.
             values["day"] = _day(values["day"])

@@ -10,10 +10,10 @@ from sqlalchemy import Engine, delete, exists, func, select
 from typing_extensions import override
 
 from implio_pipeline.domain.ids import TeamId
-from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord
+from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, LandingState, PostRecord
 from implio_pipeline.ports.catalog import Landings
 from implio_pipeline.stores.catalog.engine import reading, writing
-from implio_pipeline.stores.catalog.tables import erased_people, landings, posts
+from implio_pipeline.stores.catalog.tables import FileState, erased_people, landings, posts, vault_files
 
 _LANDING = [landings.c[field.name] for field in fields(LandingRecord)]
 _POST = [posts.c[field.name] for field in fields(PostRecord)]
@@ -39,6 +39,19 @@ class SqlLandings(Landings):
         is_same = (*is_it, landings.c.taken_at == record.taken_at, landings.c.batch_id == record.batch_id)
         with writing(self._engine) as connection:
             connection.execute(delete(landings).where(*is_same))
+
+    @override
+    def forget_empty(self) -> int:
+        file = vault_files.c
+        is_left = exists().where(
+            file.state == FileState.LIVE,
+            file.team == landings.c.team,
+            file.day.between(landings.c.first_day, landings.c.last_day),
+        )
+        with writing(self._engine) as connection:
+            return connection.execute(
+                delete(landings).where(landings.c.state == LandingState.INGESTED, ~is_left)
+            ).rowcount
 
     @override
     def has_size(self, team: TeamId, size_bytes: int) -> bool:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     exists,
     false,
     func,
+    literal,
     or_,
     select,
     tuple_,
@@ -130,7 +131,8 @@ class SqlManifest(Manifest):
                         )
             is_last = len(found) < _PARTITIONS_AT_ONCE
             if not is_last:
-                page = query.where(tuple_(file.team, file.day) > tuple_(found[-1].team, found[-1].day))
+                last = [literal(found[-1].team, file.team.type), literal(found[-1].day, file.day.type)]
+                page = query.where(tuple_(file.team, file.day) > tuple_(*last))
 
     @override
     def unknown(self, paths: Sequence[str]) -> frozenset[str]:
