@@ -325,6 +325,28 @@ class StorageFailed(ImplioError):
     remedy = "Check the disk or the network drive that holds the file, then run it again."
 
 
+class CacheTooSmall(ImplioError):
+    """The files that a statement reads do not fit into this machine's cache together. Nothing was read."""
+
+    code = "cache-too-small"
+    remedy = "Read fewer days or one team at a time, or give the cache more room."
+
+
+class BucketRefused(ImplioError):
+    """A bucket keeps what is deleted, or its settings cannot be read. The code names the reason."""
+
+    code = "bucket-refused"
+    remedies: ClassVar[Mapping[str, str]] = {
+        "bucket-unreachable": "Check the address, the endpoint, the credentials and the network.",
+        "bucket-settings-unreadable": "Allow these credentials to read the settings of the bucket.",
+        "bucket-versions-remain": (
+            "Allow these credentials to list and delete versions, or use a bucket that never kept versions."
+        ),
+        "bucket-replicated": "Remove the replication rules, and erase in the replica what was erased here.",
+        "bucket-locked": "Use a bucket without a default retention: only the ledger may be locked.",
+    }
+
+
 class Unexpected(ImplioError):
     """An unforeseen error: a bug in this program, or damage that no check covers."""
 

@@ -317,6 +317,7 @@ def start_s3(folder: Path) -> Running:
             *(f"-{name}={port}" for name, port in ports.items()),
             *("-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={folder / 'identities.json'}"),
             *("-master.volumeSizeLimitMB=64", "-volume.max=5000", "-volume.preStopSeconds=0"),
+            "-s3.autoCreateBucket=false",
         ],
         cwd=folder,
     )
