@@ -155,6 +155,16 @@ class ClockSettings(BaseModel):
     """More than a day, since a home that is used records an instant at least daily."""
 
 
+class LedgerSettings(BaseModel):
+    """Where the ledger is kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = "ledger"
+    """A folder, relative to the home. Back it up apart from the rest, and store it elsewhere if you can: a restored
+    backup must not replace it."""
+
+
 class ModerationSettings(BaseModel):
     """When verdicts are written into files, and how long the feed keeps them."""
 
@@ -295,8 +305,7 @@ class Settings(BaseSettings):
     key_cache: KeyCacheSettings = Field(default_factory=KeyCacheSettings)
     catalog_url: str | None = None
     """SQLAlchemy URL of the catalog; a SQLite file in the home by default."""
-    ledger_folder: Path = Path("ledger")
-    """Back it up apart from the rest, and store it elsewhere if you can: a restored backup must not replace it."""
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     landing: LandingSettings = Field(default_factory=LandingSettings)
     requests: RequestSettings = Field(default_factory=RequestSettings)
     clock: ClockSettings = Field(default_factory=ClockSettings)
@@ -367,6 +376,11 @@ class Settings(BaseSettings):
             region: (text and service_address(text)) or self.below(Path(text or f"keys/{region}"))
             for region, text in written.items()
         }
+
+    @property
+    def ledger_folder(self) -> Path:
+        """The folder of the ledger's chains."""
+        return self.below(Path(self.ledger.url))
 
     @property
     def processor_register(self) -> list[Processor]:

@@ -1,16 +1,19 @@
-"""Check a ledger offline, with the standard library, `cryptography`, the public key and the log.
+"""Check a ledger offline, with the standard library, `cryptography`, the public key and the batches.
 
 This file imports nothing else of the package, so it can be copied anywhere:
 
-    python verify.py LEDGER-FOLDER [CHECKPOINT-OR-RECEIPT]
+    python verify.py LEDGER-FOLDER [CHECKPOINT-OR-RECEIPT ...]
+    python verify.py RECEIPT.json PUBLIC-KEY.pem
 
-1. `check_ledger` checks that each line follows the one before it, and is signed.
-2. A ledger that was cut at its end, or forked, passes that check. `check_against` compares it with what somebody kept
-   elsewhere: a checkpoint (`implio receipts checkpoint`) or any signed line, such as a receipt.
+1. `ChainCheck` reads the batches of one chain as a stream. Each batch must follow the one before it, be signed, and
+   have exactly the entries that its Merkle root covers. Memory does not grow with the ledger.
+2. A chain that was cut at its end, or forked, passes that check. So it is compared with what somebody kept elsewhere: a
+   checkpoint (`implio receipts checkpoint`) or a receipt with its proof (`implio receipts show --json`).
+3. `check_receipt` checks one receipt alone: its audit path leads to the root of a signed batch.
 
-Source: a checkpoint is a signed note with the size of the log and its Merkle root (RFC 6962), in the formats of
-https://c2sp.org/tlog-checkpoint and https://c2sp.org/signed-note. The leaves are the lines of the log without line
-breaks.
+Source: Merkle trees and audit paths are those of RFC 9162, section 2.1 (and RFC 6962). A checkpoint is a signed note
+with the number of batches and their Merkle root, in the formats of https://c2sp.org/tlog-checkpoint and
+https://c2sp.org/signed-note. `docs/FORMAT.md` describes the bytes.
 """
 
 import base64
@@ -18,29 +21,42 @@ import binascii
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-GENESIS = "0" * 64
+BATCH_FORMAT = "implio-batch/1"
+NO_BATCH = "0" * 64
+"""What the first batch names as the digest of the batch before it."""
+SEAL_BEGINS = b'{"batch":'
+"""How a line begins that ends a batch. Every other line is an entry, and begins with `{"body":`."""
+_ORIGIN = "implio-ledger/"
 _ED25519 = b"\x01"
 """The signature type that a signed note gives Ed25519."""
 _DASH = "\u2014 "
 _KEY_ID_BYTES = 4
 _HEAD_LINES = 3
+_MOST_FINDINGS = 1_000
+_HEADER_FIELDS = {"chain", "count", "format", "key", "number", "previous", "root", "size", "time"}
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading damaged JSON may raise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that is wrong with a ledger, and the number of its line; 0 for the whole ledger."""
+    """One thing that is wrong with a chain, and the number of its batch; 0 for the whole chain."""
 
-    line: int
+    chain: str
+    batch: int
     problem: str
+
+
+# ---- bytes, digests and trees
 
 
 def canonical(value: Mapping[str, Any]) -> bytes:
@@ -48,95 +64,573 @@ def canonical(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def digest_of(entry: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of an entry without its signature, hexadecimal."""
-    unsigned = {name: value for name, value in entry.items() if name != "signature"}
-    return hashlib.sha256(canonical(unsigned)).hexdigest()
+def leaf_hash(leaf: bytes) -> bytes:
+    """Return the hash of a leaf: an entry's line without its line break."""
+    # RFC 9162, section 2.1.1: leaves and nodes begin differently, so that a node cannot pass for a leaf.
+    return hashlib.sha256(b"\0" + leaf).digest()
 
 
-def check_ledger(lines: Iterable[bytes], public_key_pem: bytes) -> list[Finding]:
-    """Return what is wrong with a ledger; an empty list means that it is valid.
+def _node_hash(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\1" + left + right).digest()
 
-    A removed, moved, edited or re-signed line breaks the chain of digests or its own signature. A ledger whose last
-    lines were cut off is valid: compare it with a kept checkpoint or receipt, by `check_against`.
+
+class MerkleTree:
+    """The Merkle tree of a stream of leaves. It keeps one hash for each binary digit of their number."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._complete: list[tuple[int, bytes]] = []
+
+    def add(self, leaf: bytes) -> None:
+        """Add the hash of the next leaf."""
+        # Keep the roots of complete subtrees with their heights, the highest first. Two of equal height become one.
+        height, root = 0, leaf
+        while self._complete and self._complete[-1][0] == height:
+            height, root = height + 1, _node_hash(self._complete.pop()[1], root)
+        self._complete.append((height, root))
+        self.count += 1
+
+    @property
+    def width(self) -> int:
+        """The number of hashes that are kept."""
+        return len(self._complete)
+
+    def root(self) -> bytes:
+        """Return the root of the leaves so far."""
+        if not self._complete:
+            return hashlib.sha256(b"").digest()
+        *others, (_, root) = self._complete
+        for _, left in reversed(others):
+            root = _node_hash(left, root)
+        return root
+
+
+def tree_levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """Return the hashes of a tree, level by level from the leaves to the root. A last node without a pair moves up."""
+    levels = [list(leaves)]
+    while len(levels[-1]) > 1:
+        below = levels[-1]
+        pairs = [_node_hash(*below[start : start + 2]) for start in range(0, len(below) - 1, 2)]
+        levels.append(pairs + below[len(pairs) * 2 :])
+    return levels
+
+
+def audit_path(levels: Sequence[Sequence[bytes]], index: int) -> list[bytes]:
+    """Return the hashes that lead from one leaf to the root, the lowest first."""
+    path = []
+    for level in levels[:-1]:
+        if (pair := index ^ 1) < len(level):
+            path.append(level[pair])
+        index //= 2
+    return path
+
+
+def root_by_path(leaf: bytes, *, index: int, count: int, path: Sequence[bytes]) -> bytes | None:
+    """Return the root to which an audit path leads; `None` if the path does not fit the place of the leaf.
+
+    Source: RFC 9162, section 2.1.3.2.
     """
-    key = load_pem_public_key(public_key_pem)
+    if not 0 <= index < count:
+        return None
+    last, root = count - 1, leaf
+    for each in path:
+        if last == 0:
+            return None
+        if index % 2 or index == last:
+            root = _node_hash(each, root)
+            while index % 2 == 0 and index:
+                index, last = index // 2, last // 2
+        else:
+            root = _node_hash(root, each)
+        index, last = index // 2, last // 2
+    return root if last == 0 else None
+
+
+# ---- batches and their keys
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seal:
+    """The line that ends a batch: what was signed, the signature, and the hashes of the batch's entries."""
+
+    header: Mapping[str, Any]
+    signature: str
+    leaves: tuple[bytes, ...]
+
+    @property
+    def digest(self) -> str:
+        """The digest that the next batch names."""
+        return hashlib.sha256(canonical(self.header)).hexdigest()
+
+    @property
+    def number(self) -> int:
+        """The number of the batch in its chain, from 1."""
+        return int(self.header["number"])
+
+    @property
+    def first(self) -> int:
+        """The number of the batch's first entry in the chain, from 1."""
+        return int(self.header["size"]) - int(self.header["count"]) + 1
+
+    def line(self) -> bytes:
+        """Return the line, without a line break."""
+        leaves = {"leaves": [each.hex() for each in self.leaves]} if len(self.leaves) > 1 else {}
+        return canonical({"batch": self.header, "signature": self.signature} | leaves)
+
+    def is_signed_by(self, key: Ed25519PublicKey) -> bool:
+        """Return whether that key signed it."""
+        try:
+            signature = bytes.fromhex(self.signature)
+            key.verify(signature, canonical(self.header))
+        except (InvalidSignature, ValueError):
+            return False
+        # `fromhex` also accepts upper case and white space: a signature has one spelling only.
+        return signature.hex() == self.signature and self.header["key"] == key_id(key)
+
+
+def read_seal(line: bytes) -> Seal:
+    """Read the line that ends a batch.
+
+    Raises:
+        ValueError: it is not such a line, or not written as it was signed.
+    """
+    try:
+        values = json.loads(line)
+        header = dict(values["batch"])
+        is_known = set(header) - {"nextKey"} == _HEADER_FIELDS and header["format"] == BATCH_FORMAT
+        numbers = [header["count"], header["number"], header["size"]]
+        if not is_known or any(type(each) is not int or each < 1 for each in numbers):
+            raise ValueError("is of another format")
+        roots = values.get("leaves", [header["root"]])
+        seal = Seal(
+            header=header, signature=str(values["signature"]), leaves=tuple(bytes.fromhex(each) for each in roots)
+        )
+        whole = seal.line() == line.rstrip(b"\n")
+    except _UNREADABLE:
+        raise ValueError("its last line cannot be read") from None
+    # The signature is over the values. Without this, white space or a repeated name could be added to the line.
+    if not whole:
+        raise ValueError("its last line is not written as it was signed")
+    return seal
+
+
+def key_of(pem: bytes) -> Ed25519PublicKey:
+    """Read a public key.
+
+    Raises:
+        ValueError: it is not an Ed25519 key.
+    """
+    key = load_pem_public_key(pem)
     if not isinstance(key, Ed25519PublicKey):
-        return [Finding(line=0, problem="the public key is not an Ed25519 key")]
-    findings: list[Finding] = []
-    previous, expected = GENESIS, 1
-    for line, text in enumerate(lines, start=1):
+        raise ValueError("the public key is not an Ed25519 key")  # noqa: TRY004 -- the caller catches this one error
+    return key
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """Return the name of a key in a batch: the first 16 digits of its SHA-256."""
+    return hashlib.sha256(_raw(key)).hexdigest()[:16]
+
+
+@dataclass(kw_only=True, slots=True)
+class ChainKeys:
+    """The keys of one chain: the first one, which is known from elsewhere, and those that batches introduced since.
+
+    A batch with `nextKey` is signed by the key that was in force, and puts the new one in force from the next batch on.
+    """
+
+    first: Ed25519PublicKey
+    introductions: list[Seal] = field(default_factory=list)
+
+    @property
+    def newest(self) -> Ed25519PublicKey:
+        """The key that signs the next batch."""
+        if not self.introductions:
+            return self.first
+        return Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.introductions[-1].header["nextKey"]))
+
+    def at(self, number: int) -> Ed25519PublicKey:
+        """Return the key that signs the batch of a number."""
+        earlier = [each for each in self.introductions if each.number < number]
+        return ChainKeys(first=self.first, introductions=earlier).newest
+
+    def introduce(self, seal: Seal, *, chain: str) -> None:
+        """Take over the key that a batch introduces.
+
+        Raises:
+            ValueError: the batch is not signed by the key before, or not of this chain.
+        """
+        later = not self.introductions or seal.number > self.introductions[-1].number
+        if seal.header["chain"] != chain or not later or not seal.is_signed_by(self.newest):
+            raise ValueError("a signing key was not introduced by the key before it")
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(seal.header["nextKey"]))
+        self.introductions.append(seal)
+
+
+# ---- what somebody kept
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kept:
+    """A checkpoint or a receipt that was kept elsewhere, opened and found signed by the chain's keys."""
+
+    chain: str
+    number: int
+    """Batches that the chain had."""
+    root: bytes | None = None
+    """Their Merkle root, in a checkpoint."""
+    digest: str = ""
+    """The digest of the last one."""
+    entries: int = 0
+    keys: ChainKeys | None = None
+
+
+def kept_chains(kept: str) -> list[tuple[str, str]]:
+    """Return what a kept text holds, each part with the name of its chain; a file may have a checkpoint of each chain.
+
+    Raises:
+        ValueError: the text cannot be read.
+    """
+    try:
+        if kept.lstrip().startswith("{"):
+            values = json.loads(kept)
+            if "proof" in values:
+                return [(str(values["chain"]), kept)]
+            kept = values["checkpoint"]
+        notes = [_ORIGIN + each for each in kept.split("\n" + _ORIGIN)]
+        notes[0] = notes[0].removeprefix(_ORIGIN)
+        found = [(note.splitlines()[0].rpartition("/")[2], note.rstrip("\n") + "\n") for note in notes]
+    except (*_UNREADABLE, IndexError):
+        raise ValueError("what was kept cannot be read") from None
+    return found
+
+
+def open_kept(kept: str, first_key: Ed25519PublicKey) -> Kept:
+    """Open one checkpoint or receipt of a chain.
+
+    Args:
+        kept: The text.
+        first_key: The chain's first public key.
+
+    Raises:
+        ValueError: it cannot be read, or is not signed by the chain's key.
+    """
+    try:
+        if kept.lstrip().startswith("{"):
+            return _open_receipt(json.loads(kept), first_key)
+        return _open_checkpoint(kept, first_key)
+    except (KeyError, TypeError, AttributeError, IndexError, RecursionError, binascii.Error, json.JSONDecodeError):
+        raise ValueError("what was kept cannot be read") from None
+
+
+def _open_receipt(values: Mapping[str, Any], first_key: Ed25519PublicKey) -> Kept:
+    # 1. The keys, from the first one to the one that signed the batch.
+    proof, chain = values["proof"], values["chain"]
+    keys = ChainKeys(first=first_key)
+    for each in proof.get("keys", []):
+        keys.introduce(_seal_of(each), chain=chain)
+    # 2. The batch is signed, and of this chain.
+    seal = _seal_of(proof)
+    if seal.header["chain"] != chain or not seal.is_signed_by(keys.at(seal.number)):
+        raise ValueError("the receipt is not signed by this ledger's key")
+    # 3. The audit path leads from the entry to the batch's root.
+    entry = {name: values[name] for name in ("body", "chain", "kind", "sequence")}
+    leaf = leaf_hash(canonical(entry))
+    path = [bytes.fromhex(each) for each in proof["path"]]
+    index, count = int(values["sequence"]) - seal.first, int(seal.header["count"])
+    root = root_by_path(leaf, index=index, count=count, path=path)
+    if root is None or root.hex() != seal.header["root"]:
+        raise ValueError("the receipt is not in the batch that its proof names")
+    if values.get("digest", leaf.hex()) != leaf.hex():
+        raise ValueError("the receipt has another digest than it says")
+    return Kept(chain=chain, number=seal.number, digest=seal.digest, entries=int(seal.header["size"]), keys=keys)
+
+
+def _seal_of(parts: Mapping[str, Any]) -> Seal:
+    header = parts["batch"]
+    return read_seal(Seal(header=header, signature=parts["signature"], leaves=(bytes.fromhex(header["root"]),)).line())
+
+
+def _open_checkpoint(note: str, first_key: Ed25519PublicKey) -> Kept:
+    # 1. Lines: origin, number of batches, root; then ours: the last digest, the number of entries, keys introduced.
+    origin, number, root, *more = note.partition("\n\n")[0].splitlines()
+    chain = origin.rpartition("/")[2]
+    keys = ChainKeys(first=first_key)
+    for line in more:
+        if line.startswith("key "):
+            keys.introduce(_seal_of(json.loads(line.removeprefix("key "))), chain=chain)
+    # 2. The key that was in force signed it, under the name that only this chain has.
+    text = note.partition("\n\n")[0] + "\n"
+    if origin != origin_of(first_key, chain) or opened_note(note, name=origin, key=keys.newest) != text:
+        raise ValueError("the checkpoint is not signed by this ledger's key")
+    said = dict(line.split(" ", 1) for line in more)
+    return Kept(
+        chain=chain,
+        number=int(number),
+        root=base64.b64decode(root, validate=True),
+        digest=said["head"],
+        entries=int(said["entries"]),
+        keys=keys,
+    )
+
+
+def check_receipt(kept: str, public_key_pem: bytes) -> list[Finding]:
+    """Check one receipt by its own proof; an empty list means that it is signed and unchanged."""
+    try:
+        open_kept(kept, key_of(public_key_pem))
+    except ValueError as error:
+        return [Finding(chain="", batch=0, problem=str(error))]
+    return []
+
+
+# ---- a whole chain
+
+
+class ChainCheck:
+    """Checks one chain as a stream of lines.
+
+    Args:
+        chain: The name of the chain.
+        public_key_pem: Its first public key.
+        kept: Checkpoints and receipts of this chain that were kept elsewhere.
+        since: A checkpoint of this chain: the lines given begin after it.
+
+    Raises:
+        ValueError: the public key or the checkpoint `since` cannot be used.
+    """
+
+    def __init__(
+        self, chain: str, public_key_pem: bytes, *, kept: Iterable[str] = (), since: str | None = None
+    ) -> None:
+        self.chain = chain
+        self.findings: list[Finding] = []
+        self.batches, self.entries, self.head = 0, 0, NO_BATCH
+        self.keys = ChainKeys(first=key_of(public_key_pem))
+        self.tree: MerkleTree | None = MerkleTree()
+        """Of the batches; `None` when their first ones are not read."""
+        self._leaves: list[bytes] = []
+        if since is not None:
+            begun = open_kept(since, self.keys.first)
+            if begun.chain != chain or begun.keys is None:
+                raise ValueError("the checkpoint is of another chain")
+            self.batches, self.entries, self.head = begun.number, begun.entries, begun.digest
+            self.keys, self.tree = begun.keys, None
+        self._begun = self.batches
+        self._kept: dict[int, list[Kept]] = {}
+        for each in kept:
+            try:
+                opened = open_kept(each, self.keys.first)
+                self._kept.setdefault(opened.number, []).append(opened)
+            except ValueError as error:
+                self._find(0, str(error))
+        self._compare()
+
+    def read(self, lines: Iterable[bytes]) -> None:
+        """Check the next lines, each with its line break. A line without one was never acknowledged."""
+        for line in lines:
+            if not line.endswith(b"\n"):
+                break
+            if line.startswith(SEAL_BEGINS):
+                self._read_seal(line)
+            else:
+                self._read_entry(line[:-1])
+
+    def finish(self) -> list[Finding]:
+        """Return what is wrong with the chain; an empty list means that it is valid."""
+        # Entries after the last seal were never acknowledged. Nothing but a crash in an append leaves them.
+        if any(not each for each in self._leaves):
+            self._find(self.batches + 1, "a line cannot be read")
+        for number in sorted(self._kept):
+            words = f"the ledger ends here, and had {number} batches or more: it was cut"
+            if number < self._begun:
+                words = "what was kept is older than the checkpoint that the check begins after: it was not compared"
+            self._find(self.batches, words)
+        self._kept = {}
+        return self.findings
+
+    def _find(self, batch: int, problem: str) -> None:
+        if len(self.findings) < _MOST_FINDINGS:
+            self.findings.append(Finding(chain=self.chain, batch=batch, problem=problem))
+
+    def _read_entry(self, text: bytes) -> None:
+        batch = self.batches + 1
         try:
             entry = json.loads(text)
-            digest = digest_of(entry)
-            if entry["previous"] != previous:
-                findings.append(Finding(line=line, problem="does not follow the line before it"))
-            if entry["sequence"] != expected:
-                findings.append(Finding(line=line, problem=f"is numbered {entry['sequence']}, not {expected}"))
-            # The signature is over the values. Without this, white space or a repeated key could be added to a line.
-            if canonical(entry) != text.rstrip(b"\n"):
-                findings.append(Finding(line=line, problem="is not written as it was signed"))
-            if not is_signed(entry, key):
-                findings.append(Finding(line=line, problem="its signature is not valid"))
-            previous, expected = digest, entry["sequence"] + 1
-        except (ValueError, KeyError, TypeError, AttributeError):
-            findings.append(Finding(line=line, problem="cannot be read"))
-    return findings
+            place = self.entries + len(self._leaves) + 1
+            if set(entry) != {"body", "chain", "kind", "sequence"} or entry["chain"] != self.chain:
+                self._find(batch, f"entry {place} is of another format or chain")
+            elif entry["sequence"] != place:
+                self._find(batch, f"entry {place} is numbered {entry['sequence']}")
+            elif canonical(entry) != text:
+                self._find(batch, f"entry {place} is not written as it was signed")
+            self._leaves.append(leaf_hash(text))
+        except _UNREADABLE:
+            self._leaves.append(b"")
+
+    def _read_seal(self, line: bytes) -> None:
+        leaves, self._leaves = self._leaves, []
+        number = self.batches + 1
+        try:
+            seal = read_seal(line)
+        except ValueError as error:
+            self._find(number, str(error))
+            self.batches, self.entries, self.head = number, self.entries + len(leaves), ""
+            return
+        # 1. Everything about it is as it was signed.
+        for problem in (*self._place_faults(seal), *self._key_faults(seal), *self._entry_faults(seal, leaves)):
+            self._find(number, problem)
+        # 2. Go on from what this batch says of itself, so that one fault is one finding.
+        self.batches, self.entries, self.head = seal.number, int(seal.header["size"]), seal.digest
+        if self.tree is not None:
+            self.tree.add(leaf_hash(canonical(seal.header)))
+        self._compare()
+
+    def _place_faults(self, seal: Seal) -> Iterator[str]:
+        if seal.header["chain"] != self.chain:
+            yield f"is of chain {seal.header['chain']}"
+        if seal.number != self.batches + 1:
+            yield f"is numbered {seal.number}"
+        if seal.header["previous"] != self.head:
+            yield "does not follow the batch before it"
+
+    def _key_faults(self, seal: Seal) -> Iterator[str]:
+        if not seal.is_signed_by(self.keys.newest):
+            yield "its signature is not valid"
+        elif "nextKey" in seal.header:
+            try:
+                self.keys.introduce(seal, chain=self.chain)
+            except ValueError as error:
+                yield str(error)
+
+    def _entry_faults(self, seal: Seal, leaves: Sequence[bytes]) -> Iterator[str]:
+        signed, newest = seal.header, self.entries + len(leaves)
+        if (signed["count"], signed["size"]) != (len(leaves), newest):
+            yield f"has {len(leaves)} entries up to number {newest}, and others were signed"
+        root = tree_levels(seal.leaves)[-1][0].hex()
+        if (signed["count"], signed["root"]) != (len(seal.leaves), root):
+            yield "the hashes of its entries are not those that were signed"
+        for place, (leaf, its) in enumerate(zip(leaves, seal.leaves, strict=False), start=self.entries + 1):
+            if leaf != its:
+                yield f"entry {place} is not the one that was signed"
+
+    def _compare(self) -> None:
+        """Compare the batches so far with what was kept at this number."""
+        for kept in self._kept.pop(self.batches, []):
+            is_same = kept.digest == self.head
+            if kept.root is not None and self.tree is not None:
+                is_same &= kept.root == self.tree.root()
+            if not is_same:
+                self._find(self.batches, "up to this batch, the ledger differs from what was kept")
 
 
-def is_signed(entry: Mapping[str, Any], key: Ed25519PublicKey) -> bool:
-    """Return whether an entry is signed by that key."""
-    try:
-        signature = bytes.fromhex(entry["signature"])
-        key.verify(signature, bytes.fromhex(digest_of(entry)))
-    except (InvalidSignature, ValueError):
-        return False
-    # `fromhex` also accepts upper case and white space: a signature has one spelling only.
-    return bool(signature.hex() == entry["signature"])
+def chain_folders(ledger: Path) -> list[Path]:
+    """Return the folders of the chains in a ledger's folder: itself, if it has a public key.
 
-
-def _merkle_root(leaves: Iterable[bytes]) -> bytes:
-    """Return the Merkle tree hash of leaves, in one pass. Its memory is one hash for each binary digit of their number.
-
-    Source: RFC 6962, section 2.1.
+    Raises:
+        FileNotFoundError: there is no chain.
     """
-    # 1. Keep the roots of complete subtrees with their heights, the highest first. Two of equal height become one.
-    #    Leaves and nodes are hashed with different first octets, so that a node cannot pass for a leaf.
-    complete: list[tuple[int, bytes]] = []
-    for leaf in leaves:
-        height, root = 0, hashlib.sha256(b"\0" + leaf).digest()
-        while complete and complete[-1][0] == height:
-            height, root = height + 1, hashlib.sha256(b"\1" + complete.pop()[1] + root).digest()
-        complete.append((height, root))
-    if not complete:
-        return hashlib.sha256(b"").digest()
-    # 2. Join the subtrees from the right.
-    root = complete.pop()[1]
-    while complete:
-        root = hashlib.sha256(b"\1" + complete.pop()[1] + root).digest()
-    return root
+    if (ledger / "public.pem").is_file():
+        return [ledger]
+    found = sorted(each.parent for each in ledger.glob("*/public.pem"))
+    if not found:
+        raise FileNotFoundError("there is no chain with a public.pem in the folder")
+    return found
 
 
-def _origin_of(key: Ed25519PublicKey) -> str:
-    """Return the name of the log that a key signs; it is made from the key, so no other log has it."""
-    return f"implio-ledger/{hashlib.sha256(_raw(key)).hexdigest()[:16]}"
+def lines_in(folder: Path, *, after: int = 0) -> Iterator[bytes]:
+    """Yield the lines of a chain's batches, from all files in the order of their names.
+
+    Args:
+        folder: A folder with files of whole batches. A file named by a number has the batch of that number.
+        after: The number of the last batch that is left out.
+    """
+    left = after
+    for path in sorted(folder.glob("*.jsonl")):
+        if path.stem.isdigit() and left:
+            left = 0
+        if path.stem.isdigit() and int(path.stem) <= after:
+            continue
+        with path.open("rb") as file:
+            for line in file:
+                if left:
+                    left -= line.startswith(SEAL_BEGINS)
+                else:
+                    yield line
 
 
-def signed_checkpoint(lines: Iterable[bytes], key: Ed25519PrivateKey) -> str:
-    """Return a checkpoint of a log: origin, number of lines, Merkle root, and the signature over them."""
-    leaves = [line.rstrip(b"\n") for line in lines]
-    origin = _origin_of(key.public_key())
-    text = f"{origin}\n{len(leaves)}\n{base64.b64encode(_merkle_root(leaves)).decode()}\n"
-    signature = _note_key_id(origin, key.public_key()) + key.sign(text.encode())
-    return f"{text}\n{_DASH}{origin} {base64.b64encode(signature).decode()}\n"
+def _chain_in(folder: Path) -> str:
+    """Return the name of a chain, as its first batch says; the name of its folder if nothing says it."""
+    for line in lines_in(folder):
+        if line.startswith(SEAL_BEGINS):
+            try:
+                return str(read_seal(line).header["chain"])
+            except ValueError:
+                break
+    return folder.name
 
 
-def _note_key_id(name: str, key: Ed25519PublicKey) -> bytes:
-    # https://c2sp.org/signed-note, "Ed25519 signatures": the first four octets of this hash.
-    return hashlib.sha256(name.encode() + b"\n" + _ED25519 + _raw(key)).digest()[:_KEY_ID_BYTES]
+def check_folder(
+    ledger: Path, *, kept: Sequence[str] = (), since: str | None = None, public_key_pem: bytes | None = None
+) -> list[ChainCheck]:
+    """Check every chain in a ledger's folder, and compare it with what was kept. Returns the finished checks.
+
+    Args:
+        ledger: The folder of one chain, or of several.
+        kept: Checkpoints and receipts; each is compared with its own chain.
+        since: Checkpoints that the checks begin after. A chain without one in it is checked from its start.
+        public_key_pem: The key, kept elsewhere too, when the folder has one chain: whoever forges a ledger can replace
+            the key beside it.
+
+    Raises:
+        FileNotFoundError: there is no chain.
+        ValueError: a key or what was kept cannot be read.
+    """
+    parts = [part for each in kept for part in kept_chains(each)]
+    begins = dict(kept_chains(since)) if since is not None else {}
+    checks = []
+    for folder in chain_folders(ledger):
+        pem, chain = public_key_pem or (folder / "public.pem").read_bytes(), _chain_in(folder)
+        its = [text for name, text in parts if name == chain]
+        check = ChainCheck(chain, pem, kept=its, since=begins.get(chain))
+        check.read(lines_in(folder, after=check.batches))
+        check.finish()
+        checks.append(check)
+    missing = {name for name, _ in parts} - {each.chain for each in checks}
+    for name in sorted(missing):
+        words = "what was kept is of another chain, which is not in the folder"
+        checks[0].findings.append(Finding(chain=name, batch=0, problem=words))
+    return checks
 
 
-def _opened_note(note: str, *, name: str, key: Ed25519PublicKey) -> str | None:
+# ---- signed notes
+
+
+def origin_of(first_key: Ed25519PublicKey, chain: str) -> str:
+    """Return the name of a chain in its checkpoints; it is made from its first key, so no other chain has it."""
+    return f"{_ORIGIN}{key_id(first_key)}/{chain}"
+
+
+def checkpoint_text(check: ChainCheck) -> str:
+    """Return the text of a checkpoint of a chain that was read whole; its signature is still missing."""
+    if check.tree is None:
+        raise ValueError("only a chain that was read from its start has a root")
+    lines = [
+        origin_of(check.keys.first, check.chain),
+        str(check.batches),
+        base64.b64encode(check.tree.root()).decode(),
+        f"head {check.head}",
+        f"entries {check.entries}",
+    ]
+    introduced = ({"batch": each.header, "signature": each.signature} for each in check.keys.introductions)
+    lines += ["key " + canonical(each).decode() for each in introduced]
+    return "\n".join(lines) + "\n"
+
+
+def signed_note(text: str, *, name: str, key: Ed25519PublicKey, signature: bytes) -> str:
+    """Return a text with the signature that the key made over it."""
+    return f"{text}\n{_DASH}{name} {base64.b64encode(_note_key_id(name, key) + signature).decode()}\n"
+
+
+def opened_note(note: str, *, name: str, key: Ed25519PublicKey) -> str | None:
     """Return the text of a signed note; `None` if that key did not sign it under that name."""
     text, blank, signatures = note.rpartition("\n\n")
     text += "\n"
@@ -156,60 +650,9 @@ def _opened_note(note: str, *, name: str, key: Ed25519PublicKey) -> str | None:
     return None
 
 
-def check_against(lines: Sequence[bytes], kept: str, public_key_pem: bytes) -> list[Finding]:
-    """Compare a ledger with what was kept of it elsewhere; return what shows that it was cut or forked since.
-
-    Args:
-        lines: The lines of the ledger.
-        kept: A checkpoint, or a signed line of the ledger, such as a receipt.
-        public_key_pem: The public key of the ledger, kept elsewhere too: whoever forges a ledger can replace the key
-            beside it.
-    """
-    # 1. A receipt is compared with the line of its number; a JSON object may also carry a checkpoint.
-    key = load_pem_public_key(public_key_pem)
-    if not isinstance(key, Ed25519PublicKey):
-        return [Finding(line=0, problem="the public key is not an Ed25519 key")]
-    try:
-        values = json.loads(kept) if kept.lstrip().startswith("{") else {"checkpoint": kept}
-        if "checkpoint" not in values:
-            return _check_against_entry(lines, values, key)
-        text = _opened_note(values["checkpoint"], name=_origin_of(key), key=key)
-    except (ValueError, TypeError, AttributeError):
-        return [Finding(line=0, problem="what was kept cannot be read")]
-    if text is None:
-        return [Finding(line=0, problem="the checkpoint is not signed by this ledger's key")]
-    # 2. The ledger must be at least as long as the checkpoint says, and its first lines must have the same Merkle root.
-    try:
-        _, size_text, root_text = text.splitlines()[:_HEAD_LINES]
-        size, root = int(size_text), base64.b64decode(root_text, validate=True)
-    except (ValueError, binascii.Error):
-        return [Finding(line=0, problem="the checkpoint cannot be read")]
-    if len(lines) < size:
-        return [_cut(len(lines), size)]
-    if _merkle_root(line.rstrip(b"\n") for line in lines[:size]) != root:
-        return [
-            Finding(line=size, problem="up to this line, the ledger differs from the one that the checkpoint describes")
-        ]
-    return []
-
-
-def _check_against_entry(lines: Sequence[bytes], kept: Mapping[str, Any], key: Ed25519PublicKey) -> list[Finding]:
-    try:
-        entry = {name: value for name, value in kept.items() if name != "digest"}
-        if not is_signed(entry, key):
-            return [Finding(line=0, problem="the receipt is not signed by this ledger's key")]
-        place = int(entry["sequence"])
-        if len(lines) < place:
-            return [_cut(len(lines), place)]
-        if lines[place - 1].rstrip(b"\n") != canonical(entry):
-            return [Finding(line=place, problem="differs from the receipt that was kept")]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return [Finding(line=0, problem="the receipt cannot be read")]
-    return []
-
-
-def _cut(length: int, size: int) -> Finding:
-    return Finding(line=length, problem=f"the ledger ends here, and had {size} lines or more: it was cut")
+def _note_key_id(name: str, key: Ed25519PublicKey) -> bytes:
+    # https://c2sp.org/signed-note, "Ed25519 signatures": the first four octets of this hash.
+    return hashlib.sha256(name.encode() + b"\n" + _ED25519 + _raw(key)).digest()[:_KEY_ID_BYTES]
 
 
 def _raw(key: Ed25519PublicKey) -> bytes:
@@ -217,16 +660,18 @@ def _raw(key: Ed25519PublicKey) -> bytes:
 
 
 def _main(arguments: Sequence[str]) -> int:
-    """Check the ledger in a folder, and compare it with each kept checkpoint or receipt; return 0 when it is valid."""
-    folder = Path(arguments[0])
-    lines = [line for line in (folder / "ledger.jsonl").read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-    public_key = (folder / "public.pem").read_bytes()
-    findings = check_ledger(lines, public_key)
-    for kept in arguments[1:]:
-        findings += check_against(lines, Path(kept).read_text(encoding="utf-8"), public_key)
+    """Check a ledger's folder with what was kept, or one receipt with a public key; return 0 when it is valid."""
+    first, *others = [Path(each) for each in arguments]
+    if first.is_file():
+        findings = check_receipt(first.read_text(encoding="utf-8"), others[0].read_bytes())
+        said = "the receipt"
+    else:
+        checks = check_folder(first, kept=[each.read_text(encoding="utf-8") for each in others])
+        findings = [finding for check in checks for finding in check.findings]
+        said = ", ".join(f"{each.chain}: {each.batches} batches, {each.entries} entries" for each in checks)
     for finding in findings:
-        sys.stdout.write(f"line {finding.line}: {finding.problem}\n")
-    sys.stdout.write(f"{len(lines)} lines: {'does not verify' if findings else 'verifies'}\n")
+        sys.stdout.write(f"{finding.chain} batch {finding.batch}: {finding.problem}\n")
+    sys.stdout.write(f"{said}: {'does not verify' if findings else 'verifies'}\n")
     return 1 if findings else 0
 
 

@@ -16,7 +16,7 @@ import getpass
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +27,7 @@ from implio_pipeline.core_dumps import forbid_core_dumps
 from implio_pipeline.domain.access import Purpose
 from implio_pipeline.domain.checkup import Checkup
 from implio_pipeline.domain.errors import HomeExists, LedgerBroken
-from implio_pipeline.domain.ids import ColumnClass, Region
+from implio_pipeline.domain.ids import ColumnClass, Region, TeamId
 from implio_pipeline.domain.instants import ClockBounds, check_clock, start_of
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.plan import ApprovalPolicy
@@ -55,7 +55,11 @@ from implio_pipeline.stores.keys.cache import KeyCache
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.rings import RegionalKeyRing
 from implio_pipeline.stores.landing.zone import LandingFolder
-from implio_pipeline.stores.ledger.log import SignedLog
+from implio_pipeline.stores.ledger.batch_file import BatchFile
+from implio_pipeline.stores.ledger.chain import Chain
+from implio_pipeline.stores.ledger.index import IndexFile
+from implio_pipeline.stores.ledger.ledger import ChainedLedger
+from implio_pipeline.stores.ledger.signing import SigningKeyFile, pem_of
 from implio_pipeline.stores.leftovers import LeftoverFolders
 from implio_pipeline.stores.local_checks import check_certificate, check_disk, check_folders
 from implio_pipeline.stores.local_tls import LocalAuthority
@@ -120,11 +124,34 @@ class OpenHome:
         )
 
     @cached_property
-    def ledger(self) -> SignedLog:
-        """The signed log of what was requested and erased."""
-        return SignedLog(
-            self.settings.below(self.settings.ledger_folder), self.settings.home / "keys" / "home" / "ledger.pem"
-        )
+    def ledger(self) -> ChainedLedger:
+        """The signed chains of what was requested and erased: one for each region, and one for the home."""
+        index = IndexFile(self.settings.ledger_folder / "index.db")
+        chains = [
+            Chain(storage, key, index, self._ledger_clock)
+            for storage, key in self._ledger_parts()
+            if key.is_made or storage.is_made
+        ]
+        return ChainedLedger(chains, self._region_of)
+
+    def _ledger_parts(self) -> Iterator[tuple[BatchFile, SigningKeyFile]]:
+        """Yield the storage and the signing key of each chain."""
+        for name, address in self.settings.key_addresses.items():
+            # Where a key service has the root keys, the signing key is in the home: every machine needs it.
+            folder = address if isinstance(address, Path) else self.settings.home / "keys" / name
+            yield BatchFile(self.settings.ledger_folder / name, name), SigningKeyFile(folder / "ledger.pem")
+
+    def make_ledger(self) -> None:
+        """Make the signing key and the empty chain of the home and of each region. What exists is kept."""
+        for storage, key in self._ledger_parts():
+            key.make()
+            storage.make(pem_of(key.public()))
+
+    def _region_of(self, team: TeamId) -> Region:
+        return self.catalog.teams.get(team).region
+
+    def _ledger_clock(self) -> datetime:
+        return self.clock.now()
 
     @cached_property
     def set_aside(self) -> SetAside:
@@ -437,7 +464,7 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
         make_folder(settings.below(region.vault))
         opened.key_ring.make(Region(name))
     opened.server_files()
-    opened.ledger.make()
+    opened.make_ledger()
     opened.catalog.close()
     sync_folder(settings.home / "catalog")  # SQLite makes the content of its file durable, but not its name
     for name, text in (files or {}).items():

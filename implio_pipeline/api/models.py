@@ -195,14 +195,19 @@ class DeletionPage(Model):
 
 
 class Receipt(Model):
-    """The signed entry of the ledger."""
+    """The entry of the ledger, with the proof that it is in a signed batch."""
 
-    sequence: _Count
+    chain: Annotated[str, Meta(description="The chain of the ledger: the region of the team.")]
+    sequence: Annotated[int, Meta(ge=1, description="The number of the entry in its chain.")]
     kind: str
     body: Annotated[dict[str, Any], Meta(description="What was erased and how it was verified; nothing personal.")]
-    previous: str
-    digest: str
-    signature: str
+    digest: Annotated[str, Meta(description="The hash of the entry as a leaf of its batch's Merkle tree (RFC 9162).")]
+    proof: Annotated[
+        dict[str, Any],
+        Meta(
+            description="`batch`: what was signed; `signature`: Ed25519 over it; `path`: from the digest to its root."
+        ),
+    ]
 
 
 class Queue(Model):

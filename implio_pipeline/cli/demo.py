@@ -122,7 +122,7 @@ def _tell(story: _Story, opened: "OpenHome", *, items: int, days: int) -> dict[s
     _retain(story)
     after, have = team_sums(opened), demo_steps.counted(story.home, probes)
     _compare(story, before, after, probes, had, have)
-    entries = sorted(opened.ledger.newest_first(WholeReceipt), key=lambda each: each.sequence)
+    entries = sorted(opened.ledger.newest_first(WholeReceipt), key=lambda each: (each.signed_at, each.sequence))
     story.head("Receipts")
     story.show(receipts_table(entries))
     return _prove(story, opened, probes, have, entries)

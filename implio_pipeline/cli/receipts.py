@@ -3,9 +3,9 @@
 `verify` needs no home: a ledger and its public key are enough.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
@@ -13,14 +13,14 @@ from rich.text import Text
 
 from implio_pipeline.cli.arguments import READ, MaybeTeam, write_new
 from implio_pipeline.cli.failures import BadUse, ExitCode
-from implio_pipeline.cli.session import opened_home, session_of
+from implio_pipeline.cli.session import Session, opened_home, session_of
 from implio_pipeline.cli.tables import Fact, bad, facts, good, table, warning
 from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
-from implio_pipeline.domain.ids import RequestId, RequestKind
+from implio_pipeline.domain.ids import Region, RequestId, RequestKind
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, WholeReceipt
 from implio_pipeline.domain.sentences import count, newer_text, not_reachable_text, result_text, size_text
 from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.verify import canonical, check_against, check_ledger
+from implio_pipeline.verify import Finding, check_folder, check_receipt
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import OpenHome
@@ -38,7 +38,7 @@ def _list(context: typer.Context, team: MaybeTeam = None) -> None:
         entries = (*opened.ledger.newest_first(WholeReceipt), *opened.ledger.newest_first(PartialReceipt))
         found = [
             entry
-            for entry in sorted(entries, key=lambda each: each.sequence)
+            for entry in sorted(entries, key=lambda each: (each.signed_at, each.chain, each.sequence))
             if team is None or entry.statement.team == team
         ]
     session.answer(
@@ -49,11 +49,10 @@ def _list(context: typer.Context, team: MaybeTeam = None) -> None:
 
 @_receipts.command("show")
 def _show(context: typer.Context, request_id: _RequestName) -> None:
-    """Show the receipt of a request; --json gives the signed entry."""
+    """Show the receipt of a request; --json gives the entry with its proof, for `receipts verify`."""
     with opened_home(context) as (session, opened):
         entry = _entry(opened, RequestId(request_id))
-        path = ledger_folder(opened) / "ledger.jsonl"
-    session.answer(entry.shape(), lambda: receipt_view(entry, path))
+    session.answer(entry.shape(), lambda: receipt_view(entry, opened.settings.ledger_folder))
 
 
 @_receipts.command("page")
@@ -71,10 +70,8 @@ def _page(
     with opened_home(context) as (session, opened):
         entry = _entry(opened, RequestId(request_id))
         lifted_at = opened.catalog.requests.get(RequestId(request_id)).standing_lifted_at
-        public_key = (ledger_folder(opened) / "public.pem").read_bytes()
-    # The signature covers the entry without its digest, so this is the line that the page prints.
-    line = canonical({name: value for name, value in entry.shape().items() if name != "digest"})
-    page = receipt_page(entry, signed_line=line, public_key_pem=public_key, standing_lifted_at=lifted_at)
+        public_key = opened.ledger.public_key(entry.chain)
+    page = receipt_page(entry, public_key_pem=public_key, standing_lifted_at=lifted_at)
     write_new(out, page)
     session.answer(
         {"requestId": entry.statement.request_id, "savedTo": out},
@@ -83,18 +80,27 @@ def _page(
 
 
 @_receipts.command("checkpoint")
-def _checkpoint(context: typer.Context) -> None:
-    """Print a signed head of the ledger (c2sp.org/tlog-checkpoint).
+def _checkpoint(
+    context: typer.Context,
+    chain: Annotated[
+        str | None,
+        typer.Option("--chain", metavar="CHAIN", help="One chain: a region, or home."),
+    ] = None,
+) -> None:
+    """Print a signed head of each chain of the ledger (c2sp.org/tlog-checkpoint).
 
     Keep it in a place that nobody with write access to this home can change. `implio receipts verify --against FILE`
     then finds a ledger that was cut at its end or written again from the start.
     """
     with opened_home(context) as (session, opened):
-        note = opened.ledger.checkpoint()
-    _, size, root = note.splitlines()[:3]
-    session.answer(
-        {"checkpoint": note, "size": int(size), "rootHash": root}, lambda: Text(note.rstrip("\n")), is_copied=True
-    )
+        names = opened.ledger.chains() if chain is None else [Region(chain)]
+        notes = {name: opened.ledger.checkpoint(name) for name in names}
+    text = "\n".join(notes.values())
+    sizes = [
+        {"chain": name, "batches": int(note.splitlines()[1]), "rootHash": note.splitlines()[2]}
+        for name, note in notes.items()
+    ]
+    session.answer({"checkpoint": text, "chains": sizes}, lambda: Text(text.rstrip("\n")), is_copied=True)
 
 
 @_receipts.command("verify")
@@ -102,7 +108,9 @@ def _verify(
     context: typer.Context,
     ledger: Annotated[
         Path | None,
-        typer.Option("--ledger", metavar="FOLDER", help="A folder with ledger.jsonl and public.pem; needs no home."),
+        typer.Option(
+            "--ledger", metavar="FOLDER", help="The folder of a ledger, or of one of its chains; needs no home."
+        ),
     ] = None,
     against: Annotated[
         Path | None,
@@ -112,53 +120,88 @@ def _verify(
             help="A checkpoint or a receipt (`receipts show --json`) that was kept elsewhere.",
         ),
     ] = None,
+    since: Annotated[
+        Path | None,
+        typer.Option("--since", metavar="FILE", help="Check only what follows this checkpoint."),
+    ] = None,
+    receipt: Annotated[
+        Path | None,
+        typer.Option(
+            "--receipt",
+            metavar="FILE",
+            help="Check one receipt (`receipts show --json`) by its own proof.",
+        ),
+    ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option("--public-key", metavar="FILE", help="The public key of the chain, if you kept it elsewhere."),
+    ] = None,
 ) -> None:
-    """Check the chain and the signature of every ledger line.
+    """Check every batch of the ledger: its entries, its signature, and that it follows the one before.
 
     With --against also check that the ledger continues what was kept elsewhere: this finds a ledger that was cut at its
-    end or replaced.
+    end or replaced. With --receipt and --public-key a single receipt is checked alone.
     """
     session = session_of(context)
-    # 1. Read what to compare with, and find the ledger. The check needs no open home.
-    try:
-        kept = None if against is None else against.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise BadUse("the file that --against names cannot be read as text") from None
+    # 1. Read what was given. The check needs no open home.
+    kept, begins, single = (None if each is None else _text(each) for each in (against, since, receipt))
+    pem = None if public_key is None else _text(public_key).encode()
+    if single is not None and pem is not None:
+        _answer(session, "the receipt", check_receipt(single, pem), said="The receipt verifies: in a signed batch")
+        return
     if ledger is None:
         with session.open_home() as opened:
-            ledger = ledger_folder(opened)
-    log = ledger / "ledger.jsonl"
-    # 2. Check. A last line without a line break is an entry that is still being written.
+            ledger = opened.settings.ledger_folder
+    # 2. Check.
     try:
-        lines = [line for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-        public_key = (ledger / "public.pem").read_bytes()
-        findings = check_ledger(lines, public_key)
-        if kept is not None:
-            findings += check_against(lines, kept, public_key)
+        checks = check_folder(
+            ledger,
+            kept=[each for each in (kept, single) if each is not None],
+            since=begins,
+            public_key_pem=pem,
+        )
     except FileNotFoundError:
-        raise LedgerBroken("the folder has no ledger.jsonl with a public.pem beside it") from None
-    except ValueError:
-        raise LedgerBroken("public.pem is not a public key") from None
+        raise LedgerBroken("the folder has no chain of batches with a public.pem beside it") from None
+    except ValueError as error:
+        raise LedgerBroken(f"the ledger cannot be checked: {error}") from None
     # 3. Answer.
+    entries, batches = sum(each.entries for each in checks), sum(each.batches for each in checks)
+    size = f"{count(entries, 'entry')} in {count(batches, 'signed batch')}"
+    chains = [{"chain": each.chain, "batches": each.batches, "entries": each.entries} for each in checks]
+    findings = [finding for each in checks for finding in each.findings]
+    said = f"The ledger verifies: {size} ({ledger})"
+    _answer(session, str(ledger), findings, said=said, more={"entries": entries, "chains": chains})
+
+
+def _answer(
+    session: Session, what: str, findings: Sequence[Finding], *, said: str, more: Mapping[str, Any] | None = None
+) -> None:
     shape = {
-        "ledger": log,
-        "entries": len(lines),
+        "ledger": what,
+        **(more or {}),
         "isHolding": not findings,
-        "findings": [{"line": each.line, "problem": each.problem} for each in findings],
+        "findings": [{"chain": each.chain, "batch": each.batch, "problem": each.problem} for each in findings],
     }
     session.answer(
         shape,
         lambda: (
             Group(
-                bad(f"The ledger does not verify ({log})"),
-                table(("line", "problem"), ([each.line, each.problem] for each in findings)),
+                bad(f"Does not verify: {what}"),
+                table(("chain", "batch", "problem"), ([each.chain, each.batch, each.problem] for each in findings)),
             )
             if findings
-            else good(f"The ledger verifies: {count(len(lines), 'line')}, chained and signed ({log})")
+            else good(said)
         ),
     )
     if findings:
         raise typer.Exit(ExitCode.NOT_VERIFIED)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise BadUse(f"the file {path} cannot be read as text") from None
 
 
 def _entry(opened: "OpenHome", request_id: RequestId) -> LedgerEntry[Receipt]:
@@ -171,11 +214,6 @@ def _entry(opened: "OpenHome", request_id: RequestId) -> LedgerEntry[Receipt]:
     if entry is None:
         raise RequestUnknown("the ledger has no receipt of this request")
     return entry
-
-
-def ledger_folder(opened: "OpenHome") -> Path:
-    """Return the folder with `ledger.jsonl` and `public.pem`."""
-    return opened.settings.below(opened.settings.ledger_folder)
 
 
 def receipts_table(entries: Iterable[LedgerEntry[Receipt]]) -> RenderableType:
@@ -194,7 +232,7 @@ def receipts_table(entries: Iterable[LedgerEntry[Receipt]]) -> RenderableType:
     )
 
 
-def receipt_view(entry: LedgerEntry[Receipt], ledger_path: Path) -> RenderableType:
+def receipt_view(entry: LedgerEntry[Receipt], ledger_folder: Path) -> RenderableType:
     """Return one receipt for people: the result first, then the figures."""
     receipt = entry.statement
     kind, outcome, erased, proof = receipt.kind, receipt.outcome, receipt.erased, receipt.verification
@@ -234,7 +272,8 @@ def receipt_view(entry: LedgerEntry[Receipt], ledger_path: Path) -> RenderableTy
     lines += [("hold", hold.hold_id, f"keeps {count(hold.items, 'item')} ({hold.reason})") for hold in holds]
     if receipt.policy is not None:
         lines.append(("policy", receipt.policy))
-    lines.append(("receipt", f"#{entry.sequence}", f"signed, in {ledger_path}"))
+    where = f"signed, in batch {entry.batch} of chain {entry.chain}, {ledger_folder}"
+    lines.append(("receipt", f"#{entry.sequence}", where))
     text = result_text(outcome)
     first = warning(text) if outcome.withheld or outcome.is_nothing_matched else good(text)
     return Group(first, facts(f"Receipt: {receipt.team}, by {kind}", lines))

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.arguments import WORK, As, Confirm, MaybeTeam, named_team, only_team, secret_from, who
 from implio_pipeline.cli.failures import BadUse, ExitCode
-from implio_pipeline.cli.receipts import ledger_folder, receipt_view
+from implio_pipeline.cli.receipts import receipt_view
 from implio_pipeline.cli.results import newest_receipt, next_text, withheld_lines
 from implio_pipeline.cli.session import Session, opened_home, session_of
 from implio_pipeline.cli.tables import bad, facts, good, left_text, table, warning
@@ -57,14 +57,13 @@ def _show(context: typer.Context, request_id: _RequestName) -> None:
         outcome = outcome_of(opened, request)
         entry = newest_receipt(request, opened.ledger.receipts({request.request_id}).get(request.request_id, []))
         done = len(opened.catalog.requests.outcomes([request.request_id]).get(request.request_id, []))
-        ledger_path = ledger_folder(opened) / "ledger.jsonl"
     receipt = None if entry is None else entry.shape()
     shape = request_view(request, outcome) | {"filesDone": done, "receipt": receipt}
     if entry is None or request.state in OPEN_STATES:
         session.answer(shape, lambda: _open_view(request, outcome, done))
     else:
         standing = [warning(standing_text(request))] if standing_text(request) else []
-        session.answer(shape, lambda: Group(receipt_view(entry, ledger_path), *standing))
+        session.answer(shape, lambda: Group(receipt_view(entry, opened.settings.ledger_folder), *standing))
 
 
 @_requests.command("approve")

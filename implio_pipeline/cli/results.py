@@ -13,7 +13,7 @@ import typer
 from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.failures import AttemptFailed, ExitCode
-from implio_pipeline.cli.receipts import ledger_folder, receipt_view
+from implio_pipeline.cli.receipts import receipt_view
 from implio_pipeline.cli.session import Session
 from implio_pipeline.cli.tables import Fact, bad, facts, good, table, warning
 from implio_pipeline.domain.ids import RequestId
@@ -46,7 +46,7 @@ class Results:
     """Requests after an attempt, each with its newest receipt if it has one."""
 
     requests: list[tuple[Request, RequestOutcome, LedgerEntry[Receipt] | None]] = field(default_factory=list)
-    ledger_path: Path
+    ledger_folder: Path
 
     def __bool__(self) -> bool:
         return bool(self.requests)
@@ -78,7 +78,7 @@ class Results:
         """Return a single request with its receipt in full, several as one table."""
         if len(self.requests) == 1:
             request, outcome, entry = self.requests[0]
-            return unfinished(request, outcome) if entry is None else receipt_view(entry, self.ledger_path)
+            return unfinished(request, outcome) if entry is None else receipt_view(entry, self.ledger_folder)
         rows = [
             [
                 request.request_id,
@@ -93,7 +93,7 @@ class Results:
             for request, outcome, entry in self.requests
         ]
         columns = ("request", "team", "kind", "state", "erased", "held back", "files", "keys")
-        return Group(table(columns, rows, spare=("keys", "files")), good(f"Receipts are in {self.ledger_path}"))
+        return Group(table(columns, rows, spare=("keys", "files")), good(f"Receipts are in {self.ledger_folder}"))
 
 
 def carry_out(session: Session, opened: "OpenHome", *, only: Iterable[RequestId], again: bool = False) -> Results:
@@ -109,7 +109,7 @@ def carry_out(session: Session, opened: "OpenHome", *, only: Iterable[RequestId]
             (request, outcome, newest_receipt(request, receipts.get(request.request_id, [])))
             for request, outcome in outcomes_of(opened, requests)
         ],
-        ledger_path=ledger_folder(opened) / "ledger.jsonl",
+        ledger_folder=opened.settings.ledger_folder,
     )
 
 

@@ -160,7 +160,7 @@ def _status_of(opened: "OpenHome") -> _Status:
         set_aside=len(opened.set_aside.list()),
         unsettled=sum(len(catalog.moderation.unsettled(team)) for team in known),
         given_up=sum(each.given_up_at is not None for each in catalog.callbacks.all()),
-        ledger_entries=sum(1 for _ in opened.ledger.entries()),
+        ledger_entries=opened.ledger.size(),
         ledger_findings=len(opened.ledger.check()),
         unapproved={team: found for team in sorted(known) if (found := catalog.requests.unapproved(team))[0]},
         changes=tuple(catalog.policy_changes.waiting()),
@@ -281,7 +281,7 @@ def _view(found: _Status) -> RenderableType:
         *(lines or [good("Nothing waits and nothing is late.")]),
         bad("The ledger does not verify: `implio receipts verify`")
         if found.ledger_findings
-        else good(f"The ledger verifies: {count(found.ledger_entries, 'line')}, chained and signed"),
+        else good(f"The ledger verifies: {count(found.ledger_entries, 'entry')}"),
     )
 
 

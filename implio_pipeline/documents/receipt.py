@@ -7,6 +7,7 @@ The rules:
 * It loads nothing: it reads the same in ten years, and nobody learns who opens it.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -43,7 +44,6 @@ _CHANNELS: Mapping[Channel, str] = {
 def receipt_page(
     entry: LedgerEntry[Receipt],
     *,
-    signed_line: bytes,
     public_key_pem: bytes,
     standing_lifted_at: datetime | None = None,
 ) -> str:
@@ -51,13 +51,12 @@ def receipt_page(
 
     Args:
         entry: The entry of the ledger. It may be a partial receipt, while a legal hold keeps some of the items.
-        signed_line: The entry as it was signed: one line of canonical JSON.
         public_key_pem: The key that checks the signature.
         standing_lifted_at: When the standing deletion was lifted. The ledger says so in another entry.
     """
     receipt = entry.statement
     kind, outcome = receipt.kind, receipt.outcome
-    is_short = len(signed_line) <= _MOST_RECORD_BYTES
+    record = json.dumps(entry.shape(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return _template().render(
         entry=entry,
         receipt=receipt,
@@ -72,7 +71,7 @@ def receipt_page(
         size=sentences.size_text(receipt.erased.bytes_shredded),
         files=receipt.files[:_MOST_FILES],
         files_left_out=max(0, len(receipt.files) - _MOST_FILES),
-        record=signed_line.decode().strip() if is_short else None,
+        record=record if len(record.encode()) <= _MOST_RECORD_BYTES else None,
         public_key=public_key_pem.decode().strip(),
         key_fingerprint=_grouped(sha256(public_key_pem).hexdigest()),
         digest=_grouped(entry.digest),

@@ -38,6 +38,7 @@ from implio_pipeline.domain.statements import (
     PolicyChanged,
     RequestApproved,
     RestoreMade,
+    SigningKeyRenewed,
     StandingLifted,
     Statement,
     TombstoneLifted,
@@ -66,6 +67,7 @@ KINDS: Final[Mapping[str, type[Statement]]] = {
     "access-log-shortened": AccessLogShortened,
     "audited": AuditMade,
     "restored": RestoreMade,
+    "signing-key": SigningKeyRenewed,
 }
 """The type of each kind of entry."""
 _NAMES = {type_: kind for kind, type_ in KINDS.items()}

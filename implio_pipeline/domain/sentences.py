@@ -130,7 +130,9 @@ def count(number: int, noun: str) -> str:
     """Return a count with its noun: `1 item`, `1,204 items`, `2 entries`."""
     if number == 1:
         return f"1 {noun}"
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeo" else f"{noun}s"
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    if noun.endswith("y") and noun[-2] not in "aeo":
+        plural = f"{noun[:-1]}ies"
     return f"{number:,} {plural}"
 
 

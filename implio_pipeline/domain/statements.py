@@ -299,3 +299,14 @@ class RestoreMade(Statement):
 
     restored_at: datetime
     is_proven: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SigningKeyRenewed(Statement):
+    """A chain of the ledger gets a new signing key. The old one signs this entry, and the batch that names the key."""
+
+    chain: Region
+    key: str
+    """The name that batches give the key."""
+    public_key: bytes
+    renewed_at: datetime

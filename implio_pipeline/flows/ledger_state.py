@@ -65,8 +65,8 @@ class LedgerState:
         """
         state = cls()
         named = [entry for type_ in types for entry in ledger.newest_first(type_)]
-        # Later entries override earlier ones, so they must be applied in the order of the ledger.
-        for entry in sorted(named, key=lambda each: each.sequence) if types else ledger.entries():
+        # Later entries override earlier ones, so they must be applied in the order of their chain.
+        for entry in sorted(named, key=lambda each: (each.chain, each.sequence)) if types else ledger.entries():
             try:
                 state.note(entry.statement)
             except LedgerBroken:
@@ -82,7 +82,7 @@ class LedgerState:
         """
         state = cls.of(ledger, *types)
         if state.unreadable:
-            raise LedgerBroken(f"entry {state.unreadable[0].sequence} of the ledger cannot be read")
+            raise LedgerBroken(f"{state.unreadable[0].place} of the ledger cannot be read")
         return state
 
     def note(self, statement: Statement) -> None:

@@ -20,7 +20,6 @@ from implio_pipeline.flows.deletion.lift import lift
 from implio_pipeline.flows.deletion.outcomes import outcome_of, outcomes_of
 from implio_pipeline.flows.deletion.preview import plan_request
 from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.verify import canonical
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import words_in
 from implio_pipeline.web.guard import Pages
@@ -127,11 +126,9 @@ def _extend_form(context: PageContext) -> Response:
 def _receipt_page(context: PageContext) -> Response:
     """Show the receipt as a page to print. Its inline style is allowed by the style's digest."""
     entry = _receipt(context)
-    settings = context.opened.settings
-    public_key = (settings.below(settings.ledger_folder) / "public.pem").read_bytes()
-    line = canonical({name: value for name, value in entry.shape().items() if name != "digest"})
+    public_key = context.opened.ledger.public_key(entry.chain)
     lifted_at = _request(context).standing_lifted_at
-    text = receipt_page(entry, signed_line=line, public_key_pem=public_key, standing_lifted_at=lifted_at)
+    text = receipt_page(entry, public_key_pem=public_key, standing_lifted_at=lifted_at)
     context.note(AuditAction.READ_RECEIPT, subject=context.path_part("request_id"))
     return HTMLResponse(text, headers={"Content-Security-Policy": own_style_policy(text)})
 

@@ -53,7 +53,7 @@ def done(deletion):
 for scope in ({"user_id": "ann"}, {"task_id": bob}, {"from_date": "2026-01-01T00:00Z", "to_date": "2999-01-01T00:00Z"}):
     found, receipt = done(delete_ads.sync(client=client, **scope))
     assert receipt.body["erased"]["items"] == 1, receipt
-    assert receipt.signature and found.erased_at and found.hidden_at
+    assert receipt.proof["signature"] and found.erased_at and found.hidden_at
 assert poll_ads.sync(client=client, task_ids=f"{ann},{bob},{cat}").ads == []
 assert len(list_deletions.sync(client=client, limit="2").deletions) == 2
 assert isinstance(delete_ads.sync(client=client, user_id="a", task_id="b"), Problem)

@@ -31,7 +31,7 @@ def test_a_user_is_erased_and_the_receipt_shown(cli, plan):
 
     assert result.exit_code == 0
     assert "Receipt: acme, by user" in result.stdout
-    assert "ledger.jsonl" in result.stdout
+    assert "signed, in batch" in result.stdout
     assert busy.user_id not in result.output
     assert items_of(cli, busy.user_id) == 0
 
@@ -44,7 +44,7 @@ def test_programs_get_the_request_and_the_signed_receipt(cli, plan):
     assert shape["request"]["state"] == "completed"
     assert shape["request"]["channel"] == "cli"
     assert shape["receipt"]["body"]["erased"]["items"] == busy.items
-    assert shape["receipt"]["signature"]
+    assert shape["receipt"]["proof"]["signature"]
 
 
 def test_a_submission_is_erased_and_leaves_the_queue(cli):

@@ -168,6 +168,25 @@ def test_receipts_are_listed_shown_and_verified(cli, plan):
     assert "verifies" in cli("receipts", "verify").stdout
 
 
+def test_a_kept_receipt_and_a_kept_checkpoint_are_verified(cli, plan, tmp_path):
+    request_id = cli.json("erase", "--team", "acme", "--user", plan.team("acme").light.user_id)["request"]["requestId"]
+    receipt, checkpoint, key = tmp_path / "receipt.json", tmp_path / "checkpoint", tmp_path / "public.pem"
+    shape = cli.json("receipts", "show", request_id)
+    receipt.write_text(json.dumps(shape))
+    checkpoint.write_text(cli("receipts", "checkpoint").stdout)
+    key.write_bytes((cli.home / "ledger" / shape["chain"] / "public.pem").read_bytes())
+    alone = ("receipts", "verify", "--receipt", str(receipt), "--public-key", str(key))
+
+    assert cli.json(*alone)["isHolding"] is True
+    assert cli.json("receipts", "verify", "--against", str(receipt))["isHolding"] is True
+    assert cli.json("receipts", "verify", "--against", str(checkpoint))["isHolding"] is True
+    assert cli.json("receipts", "verify", "--since", str(checkpoint))["isHolding"] is True
+    assert {each["chain"] for each in cli.json("receipts", "checkpoint")["chains"]} >= {"home", shape["chain"]}
+
+    receipt.write_text(json.dumps(shape).replace('"items": ', '"items": 1'))
+    assert cli.json(*alone, exit_code=4)["findings"] != []
+
+
 def test_a_ledger_is_verified_anywhere_without_a_home(cli, plan, tmp_path):
     cli.json("erase", "--team", "acme", "--user", plan.team("acme").light.user_id)
 
@@ -180,10 +199,12 @@ def test_a_ledger_is_verified_anywhere_without_a_home(cli, plan, tmp_path):
 
 def test_an_altered_ledger_does_not_verify(cli, plan):
     cli.json("erase", "--team", "acme", "--user", plan.team("acme").light.user_id)
-    ledger = cli.home / "ledger" / "ledger.jsonl"
+    ledger = next(path for path in (cli.home / "ledger").rglob("*.jsonl") if '"receipt"' in path.read_text())
     ledger.write_text(ledger.read_text().replace('"items":3', '"items":2'))
 
-    assert cli.json("receipts", "verify", exit_code=4)["findings"][0]["line"] == 4 + 2
+    assert cli.json("receipts", "verify", exit_code=4)["findings"][0]["problem"].endswith(
+        "is not the one that was signed"
+    )
     assert cli.json("status", exit_code=4)["ledger"]["isHolding"] is False
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 from html import unescape
 from html.parser import HTMLParser
@@ -23,7 +24,7 @@ from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold
 from implio_pipeline.flows.deletion.retention import retain
 from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.verify import canonical
+from implio_pipeline.verify import check_receipt
 
 CANARY = "canary.person@example.com"
 SCOPES: dict[str, Scope] = {
@@ -42,9 +43,7 @@ def lake(home: Home) -> Home:
 
 
 def page_of(home: Home, entry: LedgerEntry) -> str:
-    names = ("sequence", "kind", "body", "previous", "signature")
-    line = canonical({name: getattr(entry, name) for name in names})
-    return receipt_page(entry, signed_line=line, public_key_pem=(home.path / "ledger" / "public.pem").read_bytes())
+    return receipt_page(entry, public_key_pem=home.opened.ledger.public_key(entry.chain))
 
 
 def text_of(page: str) -> str:
@@ -157,10 +156,7 @@ def test_the_page_loads_nothing_and_runs_nothing(lake):
 
 def test_what_is_told_cannot_become_markup(lake):
     entry = erased(lake, SCOPES["user"])
-    hostile = LedgerEntry(
-        **{name: getattr(entry, name) for name in ("sequence", "kind", "previous", "digest", "signature")},
-        body={**entry.body, "team": "<script>alert(1)</script>", "policy": "<b>"},
-    )
+    hostile = replace(entry, body={**entry.body, "team": "<script>alert(1)</script>", "policy": "<b>"})
 
     assert "<script" not in page_of(lake, hostile)
 
@@ -171,23 +167,28 @@ def test_the_signed_record_on_the_page_checks_with_what_the_page_says(lake):
 
     record, key = (unescape(each) for each in re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL))
 
+    # With the program that the page names.
+    assert check_receipt(record, key.encode()) == []
+    # And by hand.
     values = json.loads(record)
-    signature = bytes.fromhex(values.pop("signature"))
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    digest = hashlib.sha256(text).digest()
+
+    def text(of: dict[str, object]) -> bytes:
+        return json.dumps(of, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+    signed = {name: values[name] for name in ("body", "chain", "kind", "sequence")}
+    digest, proof = hashlib.sha256(b"\0" + text(signed)).digest(), values["proof"]
     public_key = load_pem_public_key(key.encode())
     assert isinstance(public_key, Ed25519PublicKey)
-    public_key.verify(signature, digest)
+    public_key.verify(bytes.fromhex(proof["signature"]), text(proof["batch"]))
+    assert proof["path"] == []
+    assert proof["batch"]["root"] == digest.hex()
     assert digest.hex() in text_of(page).replace(" ", "")
 
 
 def test_a_receipt_of_very_many_files_stays_a_page(lake):
     entry = erased(lake, SCOPES["user"])
     (line, *_) = entry.body["files"]
-    many = LedgerEntry(
-        **{name: getattr(entry, name) for name in ("sequence", "kind", "previous", "digest", "signature")},
-        body={**entry.body, "files": [line] * 3_000},
-    )
+    many = replace(entry, body={**entry.body, "files": [line] * 3_000})
 
     page = page_of(lake, many)
 

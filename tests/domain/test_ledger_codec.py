@@ -51,6 +51,7 @@ from implio_pipeline.domain.statements import (
     PolicyChanged,
     RequestApproved,
     RestoreMade,
+    SigningKeyRenewed,
     StandingLifted,
     Statement,
     TombstoneLifted,
@@ -312,6 +313,10 @@ EXAMPLES: dict[str, tuple[Statement, dict[str, Any]]] = {
         {"auditedAt": AT_TEXT, "isFull": False, "files": 3, "filesRead": 2, "findings": 1},
     ),
     "restored": (RestoreMade(restored_at=AT, is_proven=True), {"restoredAt": AT_TEXT, "isProven": True}),
+    "signing-key": (
+        SigningKeyRenewed(chain=Region("eu"), key="0badc0de", public_key=bytes(4), renewed_at=AT),
+        {"chain": "eu", "key": "0badc0de", "publicKey": "00000000", "renewedAt": AT_TEXT},
+    ),
 }
 
 

@@ -340,7 +340,7 @@ def test_only_the_owner_may_read_what_a_full_cycle_leaves(opened: wiring.OpenHom
     finally:
         os.umask(previous)
 
-    public = {"implio.toml", "ledger/public.pem"}
+    public = {"implio.toml", *(f"ledger/{chain}/public.pem" for chain in ("home", "eu", "us"))}
     open_to_others = {
         path.relative_to(home).as_posix(): oct(path.stat().st_mode & 0o777)
         for path in home.rglob("*")

@@ -103,7 +103,7 @@ def process_of(home: Path, run_id: str) -> int:
 @contextmanager
 def nobody_appends_to_the_ledger(home: Path) -> Iterator[None]:
     """Keep every erasure amid its work."""
-    with (home / "ledger" / "ledger.jsonl").open("rb") as ledger:
+    with (home / "ledger" / "eu" / "batches.jsonl").open("rb") as ledger:
         fcntl.flock(ledger, fcntl.LOCK_EX)
         yield
 

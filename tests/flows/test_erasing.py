@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -375,7 +374,9 @@ def test_receipts_form_one_chain_with_the_tombstones_before_them(home: Home) -> 
 
     entries = list(home.services.ledger.entries())
     assert [entry.kind for entry in entries] == ["tombstone", "tombstone", "receipt", "receipt"]
-    assert all(later.previous == entry.digest for entry, later in pairwise(entries))
+    assert [entry.sequence for entry in entries] == [1, 2, 3, 4]
+    assert [entry.batch for entry in entries] == [1, 1, 2, 2]
+    assert home.services.ledger.check() == []
     assert [entry.body["requestId"] for entry in entries[2:]] == [request.request_id for request in requests]
 
 

@@ -31,7 +31,7 @@ from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
 from implio_pipeline.flows.moderation.decide import decide
 from implio_pipeline.stores.vault.predicate import task_key
-from implio_pipeline.verify import check_ledger
+from implio_pipeline.verify import check_folder
 
 CANARY = "canary.person@example.com"
 ASKER = "clerk.canary@example.com"
@@ -218,9 +218,8 @@ def test_the_ledger_says_who_asked_about_which_pseudonym_and_how_much_and_no_val
     assert entry.body["askedBy"] == lake.services.keychain.pseudonym(ADS, f"asked by {ASKER}")
     assert entry.body["counts"]["items"] == 6
     assert entry.body["manifest"] == f"sha256:{sha256((Path(made.folder) / 'manifest.json').read_bytes()).hexdigest()}"
-    folder = lake.path / "ledger"
-    log = (folder / "ledger.jsonl").read_bytes()
-    assert check_ledger(log.splitlines(keepends=True), (folder / "public.pem").read_bytes()) == []
+    log = (lake.path / "ledger" / "eu" / "batches.jsonl").read_bytes()
+    assert [check.findings for check in check_folder(lake.path / "ledger" / "eu")] == [[]]
     assert CANARY.encode() not in log
     assert ASKER.encode() not in log
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.ledger import raw
+from support.ledger import HOME, local_ledger, raw
 
 from implio_pipeline.domain.access import GrantId, PersonKey
 from implio_pipeline.domain.errors import LedgerBroken
@@ -27,17 +27,15 @@ from implio_pipeline.domain.statements import (
     TombstonePlaced,
 )
 from implio_pipeline.flows.ledger_state import LedgerState
-from implio_pipeline.stores.ledger.log import SignedLog
+from implio_pipeline.stores.ledger.ledger import ChainedLedger
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TEAM, ONE, TWO, HOLD = TeamId("ads"), RequestId("one"), RequestId("two"), HoldId("h")
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> SignedLog:
-    made = SignedLog(tmp_path / "ledger", tmp_path / "keys" / "ledger.pem")
-    made.make()
-    return made
+def log(tmp_path: Path) -> ChainedLedger:
+    return local_ledger(tmp_path, region_of=HOME)
 
 
 def tombstone(request_id: RequestId) -> TombstonePlaced:
@@ -90,7 +88,7 @@ TOLD: list[Statement] = [
 ]
 
 
-def test_the_state_is_what_the_entries_say_in_their_order(log: SignedLog) -> None:
+def test_the_state_is_what_the_entries_say_in_their_order(log: ChainedLedger) -> None:
     log.append(TOLD)
 
     state = LedgerState.readable(log)
@@ -104,7 +102,7 @@ def test_the_state_is_what_the_entries_say_in_their_order(log: SignedLog) -> Non
     assert state.key_versions == {"ads": 3, "cars": 4}
 
 
-def test_entries_of_a_few_types_say_the_same_as_all_of_them(log: SignedLog) -> None:
+def test_entries_of_a_few_types_say_the_same_as_all_of_them(log: ChainedLedger) -> None:
     log.append(TOLD)
     whole = LedgerState.of(log)
 
@@ -124,7 +122,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("entry", UNREADABLE)
 def test_an_entry_that_is_signed_and_cannot_be_read_is_refused_by_who_acts_and_kept_for_who_compares(
-    log: SignedLog, entry: str
+    log: ChainedLedger, entry: str
 ) -> None:
     log.append([tombstone(TWO), UNREADABLE[entry], noted(3)])
     assert log.check() == []

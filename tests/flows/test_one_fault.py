@@ -245,7 +245,7 @@ def test_a_corrupt_tombstone_in_the_ledger_fails_its_own_request_and_no_other_of
     three: Home, harm: Callable[[bytes], bytes]
 ) -> None:
     (ann,), (cid,) = three.ask(ByUser(user_id="ann")), three.ask(ByUser(user_id="cid"))
-    path = three.path / "ledger" / "ledger.jsonl"
+    path = three.path / "ledger" / "eu" / "batches.jsonl"
     its = f'"requestId":"{ann.request_id}"'.encode()
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(harm(line) if its in line else line for line in lines))

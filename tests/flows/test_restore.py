@@ -461,7 +461,7 @@ def test_old_catalog_vault_and_ring_beside_the_new_ring_end_erased_under_keys_th
 
 def test_a_forged_ledger_erases_nothing(folder: Path) -> None:
     erase_people(folder)
-    log = folder / "ledger" / "ledger.jsonl"
+    log = folder / "ledger" / "eu" / "batches.jsonl"
     first, *rest = log.read_bytes().splitlines(keepends=True)
     forged = json.loads(first) | {"kind": "tombstone"}
     forged["body"]["kind"] = "team"

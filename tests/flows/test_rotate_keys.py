@@ -361,7 +361,7 @@ def test_a_ledgers_statement_is_read_back_as_it_was_written_and_holds_no_key(hom
     for entry in home.services.ledger.newest_first(KeyStatement):
         assert body_of(entry.statement) == entry.body
     raw += [path.read_bytes().hex() for path in (home.path / "keys").rglob("*.key")]
-    text = (home.path / "ledger" / "ledger.jsonl").read_text()
+    text = "".join(path.read_text() for path in (home.path / "ledger").rglob("*.jsonl"))
     assert [key for key in raw if key[:16] in text] == []
     statement = newest_key_statement(home.services.ledger)
     assert statement is not None

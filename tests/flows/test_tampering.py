@@ -167,7 +167,7 @@ def again(stage: Path, scratch: Path) -> Iterator[Callable[..., Home]]:
 def stored_below(folder: Path) -> dict[str, int]:
     """Return the files of vault and ledger that only erasing changes, with their sizes."""
     vault = {str(path.relative_to(folder)): path.stat().st_size for path in (folder / "vault").rglob("*.parquet")}
-    return vault | {"ledger": (folder / "ledger" / "ledger.jsonl").stat().st_size}
+    return vault | {"ledger": sum(path.stat().st_size for path in (folder / "ledger").rglob("*.jsonl"))}
 
 
 def other_value(column: Column[Any], value: Any) -> Any:

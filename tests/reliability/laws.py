@@ -75,7 +75,7 @@ def breaches(
         found.append(f"{sum(told.values())} receipts for {requests} requests")
     if len(noted) != requests + cancelled:
         found.append(f"{len(noted)} tombstones in the ledger for {requests + cancelled} requests")
-    found += [f"ledger line {fault.line}: {fault.problem}" for fault in services.ledger.check()]
+    found += [f"ledger {fault.chain} batch {fault.batch}: {fault.problem}" for fault in services.ledger.check()]
     found += [f"audit: {each.kind} {each.words}" for each in audit(services, is_full=True).findings]
     found += _on_disk(opened, file_keys or {})
     return found

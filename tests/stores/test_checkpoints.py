@@ -1,21 +1,41 @@
-"""A ledger that was cut at its end, or forked, is found by what somebody kept of it elsewhere."""
+"""A ledger that was cut or forked is found by what somebody kept of it elsewhere, and a receipt proves itself."""
 
 import base64
 import json
 import runpy
 import sys
-from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from support.ledger import raw
+from hypothesis import given
+from hypothesis import strategies as st
+from support.ledger import EU, HOME, batches_of, lines_of, local_chain, local_ledger, raw, split
 
 from implio_pipeline import verify
+from implio_pipeline.domain.errors import KeyMissing, LedgerBroken
 from implio_pipeline.domain.ids import RequestId
-from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.stores.ledger.log import SignedLog
-from implio_pipeline.verify import _merkle_root, _opened_note, _origin_of, check_against
+from implio_pipeline.domain.receipt import WholeReceipt
+from implio_pipeline.domain.statements import SigningKeyRenewed
+from implio_pipeline.stores.ledger.ledger import ChainedLedger
+from implio_pipeline.stores.ledger.signing import SigningKeyFile
+from implio_pipeline.verify import (
+    SEAL_BEGINS,
+    ChainCheck,
+    MerkleTree,
+    audit_path,
+    check_folder,
+    check_receipt,
+    key_of,
+    leaf_hash,
+    opened_note,
+    origin_of,
+    read_seal,
+    root_by_path,
+    tree_levels,
+)
 
 # The leaves and roots that certificate-transparency-go and its kin test RFC 6962 with.
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
@@ -40,132 +60,409 @@ GO_NOTE = (
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> SignedLog:
-    made = SignedLog(tmp_path / "ledger", tmp_path / "keys" / "ledger.pem")
-    made.make()
+def log(tmp_path: Path) -> ChainedLedger:
+    made = local_ledger(tmp_path)
     for each in range(9):
         made.append([raw("tombstone", {"requestId": f"r-{each}"}), raw("receipt", {"requestId": f"r-{each}"})])
     return made
 
 
-def lines_of(log: SignedLog) -> list[bytes]:
-    return log._path.read_bytes().splitlines(keepends=True)
+def public_key(folder: Path) -> bytes:
+    return (folder / "ledger" / "home" / "public.pem").read_bytes()
 
 
-def public_key(log: SignedLog) -> bytes:
-    return log._public.read_bytes()
+def receipt_of(log: ChainedLedger, name: str = "r-8") -> str:
+    entry = log.receipt(RequestId(name))
+    assert entry is not None
+    return json.dumps(entry.shape())
 
 
-def test_the_merkle_root_is_the_one_of_rfc_6962():
-    leaves = [bytes.fromhex(leaf) for leaf in LEAVES]
+def against(folder: Path, *kept: str) -> list[str]:
+    """Return what comparing the ledger in a folder with what was kept finds."""
+    return [each.problem for check in check_folder(folder / "ledger", kept=kept) for each in check.findings]
 
-    roots = [_merkle_root(leaves[:size]).hex() for size in range(1, len(leaves) + 1)]
+
+def leave(folder: Path, number: int) -> None:
+    """Cut a chain after so many batches."""
+    batches_of(folder).write_bytes(b"".join(split(batches_of(folder).read_bytes())[:number]))
+
+
+# ---- trees and notes of others
+
+
+def test_the_merkle_root_is_the_one_of_rfc_6962() -> None:
+    leaves = [leaf_hash(bytes.fromhex(leaf)) for leaf in LEAVES]
+    tree, roots = MerkleTree(), []
+
+    for leaf in leaves:
+        tree.add(leaf)
+        roots.append(tree.root().hex())
 
     assert roots == ROOTS
-    assert _merkle_root([]).hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert [tree_levels(leaves[:size])[-1][0].hex() for size in range(1, len(leaves) + 1)] == ROOTS
+    assert MerkleTree().root().hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
-def test_a_note_signed_by_another_implementation_opens():
+# Of https://github.com/google/certificate-transparency-go, merkletree tests: (leaf from 1, size of the tree, path).
+PATHS = {
+    (1, 8): """96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7
+        5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e
+        6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4""",
+    (6, 8): """bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b
+        ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0
+        d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7""",
+    (3, 3): "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+    (2, 5): """6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d
+        5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e
+        bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b""",
+}
+
+
+@pytest.mark.parametrize(("place", "size"), PATHS)
+def test_an_audit_path_is_the_one_that_others_compute(place: int, size: int) -> None:
+    path = PATHS[place, size]
+    leaves = [leaf_hash(bytes.fromhex(leaf)) for leaf in LEAVES[:size]]
+
+    assert [each.hex() for each in audit_path(tree_levels(leaves), place - 1)] == path.split()
+
+
+@given(size=st.integers(1, 70), data=st.data())
+def test_an_audit_path_leads_to_the_root_from_its_own_place_and_leaf_alone(size: int, data: st.DataObject) -> None:
+    leaves = [leaf_hash(bytes([each])) for each in range(size)]
+    levels = tree_levels(leaves)
+    index, other = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size + 1))
+    path = audit_path(levels, index)
+
+    assert root_by_path(leaves[index], index=index, count=size, path=path) == levels[-1][0]
+    if other != index:
+        assert root_by_path(leaves[index], index=other, count=size, path=path) != levels[-1][0]
+    assert root_by_path(leaf_hash(b"no leaf"), index=index, count=size, path=path) != levels[-1][0]
+    assert root_by_path(leaves[index], index=index, count=size, path=[*path, bytes(32)]) != levels[-1][0]
+    assert size == 1 or root_by_path(leaves[index], index=index, count=size, path=path[:-1]) != levels[-1][0]
+
+
+def test_a_note_signed_by_another_implementation_opens() -> None:
     name, key_id, encoded = GO_KEY.split("+", 2)
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(encoded)[1:])
 
     assert verify._note_key_id(name, key).hex() == key_id
-    assert _opened_note(GO_NOTE, name=name, key=key) == GO_NOTE.partition("\n\n")[0] + "\n"
-    assert _opened_note(GO_NOTE.replace("problem is", "answer is"), name=name, key=key) is None
-    assert _opened_note(GO_NOTE, name="somebody.else", key=key) is None
+    assert opened_note(GO_NOTE, name=name, key=key) == GO_NOTE.partition("\n\n")[0] + "\n"
+    assert opened_note(GO_NOTE.replace("problem is", "answer is"), name=name, key=key) is None
+    assert opened_note(GO_NOTE, name="somebody.else", key=key) is None
 
 
-def test_a_checkpoint_has_the_lines_that_c2sp_defines(log):
-    note = log.checkpoint()
+# ---- checkpoints
 
-    origin, size, root, blank, signature = note.removesuffix("\n").split("\n")
-    key = log._public_key()
-    assert origin == _origin_of(key)
-    assert size == "18"
-    assert base64.b64decode(root) == _merkle_root(line.rstrip(b"\n") for line in lines_of(log))
+
+def test_a_checkpoint_has_the_lines_that_c2sp_defines(log: ChainedLedger, tmp_path: Path) -> None:
+    note = log.checkpoint(HOME)
+
+    origin, size, root, head, entries, blank, signature = note.removesuffix("\n").split("\n")
+    key = key_of(public_key(tmp_path))
+    seals = [read_seal(line) for line in lines_of(tmp_path) if line.startswith(SEAL_BEGINS)]
+    tree = MerkleTree()
+    for seal in seals:
+        tree.add(leaf_hash(verify.canonical(seal.header)))
+    assert origin == origin_of(key, "home")
+    assert size == "9"
+    assert base64.b64decode(root) == tree.root()
+    assert head == f"head {seals[-1].digest}"
+    assert entries == "entries 18"
     assert blank == ""
     assert signature.startswith(f"— {origin} ")
-    assert _opened_note(note, name=origin, key=key) == f"{origin}\n{size}\n{root}\n"
+    assert opened_note(note, name=origin, key=key) == note.partition("\n\n")[0] + "\n"
 
 
-def test_a_signature_of_a_witness_beside_ours_is_passed_over(log):
-    note = log.checkpoint() + f"— witness.example/w1 {base64.b64encode(bytes(68)).decode()}\n"
+def test_a_signature_of_a_witness_beside_ours_is_passed_over(log: ChainedLedger, tmp_path: Path) -> None:
+    note = log.checkpoint(HOME) + f"— witness.example/w1 {base64.b64encode(bytes(68)).decode()}\n"
 
-    assert check_against(lines_of(log), note, public_key(log)) == []
+    assert against(tmp_path, note) == []
 
 
 @pytest.mark.parametrize("more", [0, 1, 7, 14])
-def test_a_ledger_that_only_grew_goes_on_from_what_was_kept(log, more):
-    kept = [log.checkpoint(), receipt_of(log), json.dumps({"checkpoint": log.checkpoint()})]
+def test_a_ledger_that_only_grew_goes_on_from_what_was_kept(log: ChainedLedger, tmp_path: Path, more: int) -> None:
+    kept = [log.checkpoint(HOME), receipt_of(log), json.dumps({"checkpoint": log.checkpoint(HOME)})]
 
-    log.append([raw("audited", {"number": each}) for each in range(more)])
+    for each in range(more):
+        log.append([raw("audited", {"number": each})])
 
-    assert [check_against(lines_of(log), each, public_key(log)) for each in kept] == [[], [], []]
-
-
-@pytest.mark.parametrize("left", range(18))
-def test_a_ledger_cut_at_its_end_is_found_by_a_checkpoint_and_by_a_receipt(log, left):
-    kept, lines = [log.checkpoint(), receipt_of(log)], lines_of(log)
-
-    findings = [check_against(lines[:left], each, public_key(log)) for each in kept]
-
-    assert all(len(found) == 1 and "it was cut" in found[0].problem for found in findings)
+    assert [against(tmp_path, each) for each in kept] == [[], [], []]
+    assert against(tmp_path, *kept) == []
 
 
-@pytest.mark.parametrize("left", range(18))
-def test_a_ledger_cut_and_written_on_is_found_though_it_holds_by_itself(log, left):
-    kept = [log.checkpoint(), receipt_of(log)]
-    log._path.write_bytes(b"".join(lines_of(log)[:left]))
-    log.append([raw("audited", {"number": each}) for each in range(30)])  # with the very same key
+@pytest.mark.parametrize("left", range(9))
+def test_a_ledger_cut_at_its_end_is_found_by_a_checkpoint_and_by_a_receipt(
+    log: ChainedLedger, tmp_path: Path, left: int
+) -> None:
+    kept = [log.checkpoint(HOME), receipt_of(log)]
+    leave(tmp_path, left)
 
-    findings = [check_against(lines_of(log), each, public_key(log)) for each in kept]
+    findings = [against(tmp_path, each) for each in kept]
+
+    assert all(len(found) == 1 and "it was cut" in found[0] for found in findings)
+
+
+@pytest.mark.parametrize("left", range(9))
+def test_a_ledger_cut_and_written_on_is_found_though_it_holds_by_itself(
+    log: ChainedLedger, tmp_path: Path, left: int
+) -> None:
+    kept = [log.checkpoint(HOME), receipt_of(log)]
+    leave(tmp_path, left)
+    for each in range(30):
+        log.append([raw("audited", {"number": each})])  # with the very same key
+
+    findings = [against(tmp_path, each) for each in kept]
 
     assert log.check() == []
-    assert all("differs" in found[0].problem for found in findings)
+    assert all("differs" in found[0] for found in findings)
 
 
-def test_what_was_kept_counts_only_with_the_ledgers_own_signature(log, tmp_path):
-    other = SignedLog(tmp_path / "other", tmp_path / "keys" / "other.pem")
-    other.make()
+def test_a_checkpoint_of_an_empty_chain_says_so_and_is_kept_to(tmp_path: Path) -> None:
+    log = local_ledger(tmp_path)
+    note = log.checkpoint(HOME)
+
+    log.append([raw("audited", {})])
+
+    assert note.splitlines()[1] == "0"
+    assert against(tmp_path, note) == []
+
+
+def test_what_was_kept_counts_only_with_the_chains_own_signature(log: ChainedLedger, tmp_path: Path) -> None:
+    other = local_ledger(tmp_path / "other")
     other.append([raw("receipt", {"requestId": "r-1"})])
-    origin, size, rest = log.checkpoint().split("\n", 2)
+    note, receipt = log.checkpoint(HOME), json.loads(receipt_of(log))
+    origin, size, rest = note.split("\n", 2)
     false = {
-        "another ledger's checkpoint": other.checkpoint(),
-        "another ledger's receipt": json.dumps(asdict(next(iter(other.entries())))),
+        "another ledger's checkpoint": other.checkpoint(HOME),
+        "another ledger's receipt": receipt_of(other, "r-1"),
         "a checkpoint of another size": f"{origin}\n{int(size) - 1}\n{rest}",
-        "a checkpoint without signature": log.checkpoint().partition("\n\n")[0] + "\n",
+        "a checkpoint of another head": note.replace("head ", "head 00"),
+        "a checkpoint without signature": note.partition("\n\n")[0] + "\n",
+        "a checkpoint with a text before ours": f"{origin}\n0\nAA==\nhead x\nentries 0\n\n{note}",
+        "an edited receipt": json.dumps(receipt | {"body": {"requestId": "r-8", "erased": 7}}),
+        "a receipt of another place": json.dumps(receipt | {"sequence": 17}),
+        "a receipt of another kind": json.dumps(receipt | {"kind": "re-erasure"}),
+        "a receipt of another chain": json.dumps(receipt | {"chain": "eu"}),
+        "a receipt with another digest": json.dumps(receipt | {"digest": "00" * 32}),
+        "a receipt without a path": json.dumps(receipt | {"proof": receipt["proof"] | {"path": []}}),
+        "a receipt without proof": json.dumps(receipt | {"proof": None}),
         "an empty file": "",
         "other JSON": "{}",
         "broken JSON": "{",
         "JSON with another checkpoint": json.dumps({"checkpoint": 5}),
     }
 
-    assert {name for name, kept in false.items() if not check_against(lines_of(log), kept, public_key(log))} == set()
+    def is_accepted(kept: str) -> bool:
+        try:
+            return against(tmp_path, kept) == []
+        except ValueError:
+            return False
+
+    assert {name for name, kept in false.items() if is_accepted(kept)} == set()
 
 
-def test_a_receipt_says_how_long_the_log_was_before_it_and_its_head(log):
-    entries = list(log.entries())
+def test_checkpoints_of_all_chains_in_one_file_are_each_compared_with_their_own(tmp_path: Path) -> None:
+    log = local_ledger(tmp_path, HOME, EU)
+    for chain in (HOME, EU):
+        log._chains[chain].append([("audited", {"chain": chain})])
+    kept = "\n".join(log.checkpoint(each) for each in log.chains())
+    assert against(tmp_path, kept) == []
 
-    for entry in entries:
-        expected = {"size": entry.sequence - 1, "head": entry.previous} if entry.kind == "receipt" else None
+    batches_of(tmp_path, "eu").write_bytes(b"")
+
+    assert ["it was cut" in each for each in against(tmp_path, kept)] == [True]
+    (tmp_path / "ledger" / "eu" / "public.pem").unlink()
+    assert against(tmp_path, kept) == ["what was kept is of another chain, which is not in the folder"]
+
+
+@pytest.mark.parametrize("name", ["batches.jsonl", "in files"])
+def test_a_check_may_begin_after_a_checkpoint(log: ChainedLedger, tmp_path: Path, name: str) -> None:
+    note, folder = log.checkpoint(HOME), tmp_path / "ledger" / "home"
+    log.append([raw("audited", {"number": 1}), raw("audited", {"number": 2})])
+    log.append([raw("audited", {"number": 3})])
+    batches = split(batches_of(tmp_path).read_bytes())
+    batches[2] = batches[2].replace(b"r-2", b"r-3")  # before the checkpoint: it is not read again
+    if name == "in files":
+        batches_of(tmp_path).unlink()
+        for number, each in enumerate(batches, start=1):
+            (folder / f"{number:012}.jsonl").write_bytes(each)
+    else:
+        batches_of(tmp_path).write_bytes(b"".join(batches))
+
+    (since,) = check_folder(folder, since=note)
+    (whole,) = check_folder(folder)
+
+    assert (since.batches, since.entries, since.findings) == (11, 21, [])
+    assert {each.batch for each in whole.findings} == {3}
+
+
+def test_a_check_that_begins_after_a_checkpoint_finds_a_chain_that_does_not_go_on_from_it(
+    log: ChainedLedger, tmp_path: Path
+) -> None:
+    note = log.checkpoint(HOME)
+    leave(tmp_path, 8)
+    log.append([raw("audited", {"number": 1})])
+    log.append([raw("audited", {"number": 2})])
+
+    (since,) = check_folder(tmp_path / "ledger", since=note)
+
+    assert "does not follow the batch before it" in [each.problem for each in since.findings]
+
+
+def test_a_checkpoint_of_a_damaged_chain_is_not_signed(log: ChainedLedger, tmp_path: Path) -> None:
+    batches_of(tmp_path).write_bytes(batches_of(tmp_path).read_bytes().replace(b"r-4", b"r-5"))
+
+    with pytest.raises(LedgerBroken, match="batch 5"):
+        log.checkpoint(HOME)
+
+
+# ---- receipts that prove themselves
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 33])
+def test_every_receipt_of_a_batch_proves_itself_with_the_public_key_alone(tmp_path: Path, size: int) -> None:
+    log = local_ledger(tmp_path)
+    log.append([raw("receipt", {"requestId": f"r-{each}", "é": each}) for each in range(size)])
+
+    for each in range(size):
+        kept = json.loads(receipt_of(log, f"r-{each}"))
+        assert check_receipt(json.dumps(kept), public_key(tmp_path)) == []
+        kept["body"]["é"] = -1
+        assert check_receipt(json.dumps(kept), public_key(tmp_path)) != []
+
+
+def test_a_receipt_says_how_long_the_chain_was_before_its_batch_and_its_head(log: ChainedLedger) -> None:
+    log.append([raw("receipt", {"requestId": "a"}), raw("receipt", {"requestId": "b"})])
+    heads = {1: "0" * 64} | {
+        entry.batch + 1: sha256(verify.canonical(entry.proof["batch"])).hexdigest()
+        for entry in log.newest_first(WholeReceipt)
+        if entry.proof is not None
+    }
+
+    for entry in log.entries():
+        size = 2 * (entry.batch - 1)
+        expected = {"size": size, "head": heads[entry.batch]} if entry.kind == "receipt" else None
         assert entry.body.get("log") == expected
 
 
-def test_the_tombstone_of_a_request_is_found_from_the_end_and_only_signed(log):
-    found = log.tombstones([RequestId("r-3"), RequestId("r-33")])
-
-    assert list(found) == ["r-3"]
-    entry = found[RequestId("r-3")]
-    assert isinstance(entry, LedgerEntry)
-    assert (entry.kind, entry.body["requestId"]) == ("tombstone", "r-3")
+# ---- a new signing key
 
 
-@pytest.mark.parametrize(("left", "code"), [(18, 0), (17, 1)])
-def test_the_verifier_runs_by_itself(log, tmp_path, monkeypatch, capsys, left, code):
+def test_a_new_key_is_introduced_by_the_old_one_and_signs_what_follows(log: ChainedLedger, tmp_path: Path) -> None:
+    before, kept = receipt_of(log), log.checkpoint(HOME)
+    pem, old = public_key(tmp_path), (tmp_path / "keys" / "home.pem").read_bytes()
+
+    log.renew_key(HOME)
+    log.append([raw("receipt", {"requestId": "new"})])
+    log.renew_key(HOME)
+    log.append([raw("receipt", {"requestId": "newer"})])
+
+    assert (tmp_path / "keys" / "home.pem").read_bytes() != old
+    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == ["home.pem"]
+    assert public_key(tmp_path) == pem
+    assert log.check() == local_ledger(tmp_path).check() == []
+    receipts = [before, receipt_of(log, "r-1"), receipt_of(log, "new"), receipt_of(log, "newer")]
+    assert [check_receipt(each, pem) for each in receipts] == [[], [], [], []]
+    assert [len(json.loads(each)["proof"].get("keys", [])) for each in receipts] == [0, 0, 1, 2]
+    assert against(tmp_path, *receipts, kept, log.checkpoint(HOME)) == []
+    told = [entry.statement for entry in log.newest_first(SigningKeyRenewed)]
+    assert [each.key for each in told] == [json.loads(each)["proof"]["batch"]["key"] for each in receipts[:1:-1]]
+
+
+def test_an_old_key_signs_nothing_after_a_new_one_is_introduced(log: ChainedLedger, tmp_path: Path) -> None:
+    old = (tmp_path / "keys" / "home.pem").read_bytes()
+    log.renew_key(HOME)
+    (tmp_path / "keys" / "home.pem").write_bytes(old)
+
+    with pytest.raises(KeyMissing):
+        local_ledger(tmp_path).append([raw("audited", {})])
+
+
+def test_a_key_that_nobody_introduced_is_not_believed(log: ChainedLedger, tmp_path: Path) -> None:
+    pem = public_key(tmp_path)
+    log.renew_key(HOME)
+    log.append([raw("receipt", {"requestId": "new"})])
+    receipt = json.loads(receipt_of(log, "new"))
+    stranger = Ed25519PrivateKey.generate()
+    introduction = receipt["proof"]["keys"][0]
+    header = introduction["batch"] | {"nextKey": stranger.public_key().public_bytes_raw().hex()}
+    forged = {"batch": header, "signature": stranger.sign(verify.canonical(header)).hex()}
+
+    assert check_receipt(json.dumps(receipt), pem) == []
+    for keys in ([], [forged], [introduction, introduction], [introduction, forged]):
+        kept = receipt | {"proof": receipt["proof"] | {"keys": keys}}
+        assert check_receipt(json.dumps(kept), pem) != []
+
+
+@pytest.mark.parametrize("step", ["staged", "introduced"])
+def test_a_crash_while_a_key_is_renewed_leaves_a_chain_that_goes_on(
+    log: ChainedLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(SigningKeyFile, "adopt", killed) if step == "introduced" else None
+    monkeypatch.setattr("implio_pipeline.stores.ledger.chain.Chain.append", killed) if step == "staged" else None
+    with pytest.raises(Killed):
+        log.renew_key(HOME)
+    monkeypatch.undo()
+
+    again = local_ledger(tmp_path)
+    again.append([raw("receipt", {"requestId": "next"})])
+
+    assert again.check() == []
+    keys = json.loads(receipt_of(again, "next"))["proof"].get("keys", [])
+    assert len(keys) == (step == "introduced")
+
+
+def test_two_that_renew_the_key_at_once_both_do(log: ChainedLedger, tmp_path: Path) -> None:
+    other = local_ledger(tmp_path)
+    real = SigningKeyFile.stage
+
+    def staged(key: SigningKeyFile) -> bytes:
+        public = real(key)
+        SigningKeyFile.stage = real  # type: ignore[method-assign]
+        other.renew_key(HOME)
+        return public
+
+    SigningKeyFile.stage = staged  # type: ignore[method-assign]
+    log.renew_key(HOME)
+
+    log.append([raw("audited", {})])
+    assert log.check() == []
+    assert len(list(log.newest_first(SigningKeyRenewed))) == 2
+
+
+def test_a_process_that_still_has_the_old_key_takes_over_the_new_one(log: ChainedLedger, tmp_path: Path) -> None:
+    other = ChainedLedger([local_chain(tmp_path)], lambda _: EU)
+    other.append([raw("audited", {})])
+    log.renew_key(HOME)
+
+    other.append([raw("receipt", {"requestId": "next"})])
+
+    assert log.check() == []
+    assert check_receipt(receipt_of(other, "next"), public_key(tmp_path)) == []
+
+
+# ---- the verifier by itself
+
+
+@pytest.mark.parametrize(("left", "code"), [(9, 0), (8, 1)])
+def test_the_verifier_runs_by_itself(
+    log: ChainedLedger,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    left: int,
+    code: int,
+) -> None:
     kept = tmp_path / "kept.txt"
-    kept.write_text(log.checkpoint())
-    log._path.write_bytes(b"".join(lines_of(log)[:left]))
-    monkeypatch.setattr(sys, "argv", ["verify.py", str(log._path.parent), str(kept)])
+    kept.write_text(log.checkpoint(HOME))
+    leave(tmp_path, left)
+    monkeypatch.setattr(sys, "argv", ["verify.py", str(tmp_path / "ledger"), str(kept)])
 
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(verify.__file__, run_name="__main__")
@@ -174,11 +471,37 @@ def test_the_verifier_runs_by_itself(log, tmp_path, monkeypatch, capsys, left, c
     assert ("it was cut" in capsys.readouterr().out) is bool(code)
 
 
-def test_another_key_has_another_origin():
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_the_verifier_checks_one_receipt_by_itself(
+    log: ChainedLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_edited: bool
+) -> None:
+    kept = tmp_path / "kept.json"
+    kept.write_text(receipt_of(log).replace("r-8", "r-7") if is_edited else receipt_of(log))
+    monkeypatch.setattr(sys, "argv", ["verify.py", str(kept), str(tmp_path / "ledger" / "home" / "public.pem")])
+
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(verify.__file__, run_name="__main__")
+
+    assert ended.value.code == int(is_edited)
+
+
+def test_checking_keeps_no_more_of_a_longer_chain(tmp_path: Path) -> None:
+    log = local_ledger(tmp_path)
+    check = ChainCheck("home", public_key(tmp_path))
+    held = []
+    for _ in range(3):
+        for _ in range(40):
+            log.append([raw("receipt", {"requestId": "r"})])
+    for line in lines_of(tmp_path):
+        check.read([line])
+        held.append(len(check._leaves) + len(check.findings) + (check.tree.width if check.tree else 0))
+
+    assert check.finish() == []
+    assert max(held) <= 1 + 7
+
+
+def test_another_key_has_another_origin() -> None:
     one, two = (Ed25519PrivateKey.generate().public_key() for _ in range(2))
 
-    assert _origin_of(one) != _origin_of(two)
-
-
-def receipt_of(log: SignedLog) -> str:
-    return json.dumps(asdict(list(log.entries())[-1]))
+    assert origin_of(one, "eu") != origin_of(two, "eu")
+    assert origin_of(one, "eu") != origin_of(one, "us")

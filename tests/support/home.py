@@ -14,6 +14,7 @@ from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import Channel, FileKind, Region, TeamId
 from implio_pipeline.domain.plan import ApprovalPolicy
+from implio_pipeline.domain.receipt import WholeReceipt
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.domain.scope import Rule, Scope
 from implio_pipeline.flows.accounts.teams import add_team
@@ -96,7 +97,8 @@ class Home:
         return [tombstone.rule for tombstone in self.services.catalog.requests.tombstones(team)]
 
     def receipts(self) -> list[LedgerEntry]:
-        return [entry for entry in self.services.ledger.entries() if entry.kind == "receipt"]
+        """Return the whole receipts, oldest first."""
+        return list(self.services.ledger.newest_first(WholeReceipt))[::-1]
 
     def stored(self) -> list[Path]:
         """Return every file below the vault's roots."""

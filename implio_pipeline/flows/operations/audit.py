@@ -249,22 +249,23 @@ def _audit_parts(services: Services, report: AuditReport, progress: Progress | N
 def _ledger_findings(services: Services, report: AuditReport) -> Iterator[AuditFinding]:
     """Check the ledger's chain, then compare its entries with the catalog's requests in both directions."""
     requests_of = services.catalog.requests
-    # 1. Each line is signed and names the line before it.
+    # 1. Each batch is signed and names the batch before it.
     for fault in services.ledger.check():
-        yield AuditFinding(kind=FindingKind.LEDGER_BROKEN, about=f"line {fault.line}", words=fault.problem)
+        about = f"{fault.chain} batch {fault.batch}"
+        yield AuditFinding(kind=FindingKind.LEDGER_BROKEN, about=about, words=fault.problem)
     # 2. The ledger is read before the catalog: a tombstone reaches the catalog first, so the catalog then has every
     #    request that the ledger named.
     try:
         told = LedgerState.of(services.ledger)
     except LedgerBroken:
-        words = "a line cannot be read, so it was not compared with the catalog"
+        words = "an entry cannot be read, so it was not compared with the catalog"
         yield AuditFinding(kind=FindingKind.LEDGER_BROKEN, about="ledger", words=words)
         return
     report.tombstones, report.receipts = len(told.tombstones), len(told.receipts)
     for entry in told.unreadable:
         if entry.kind not in _RECEIPT_KINDS:  # step 4 reports a receipt that cannot be read, with its request
             words = "what it says cannot be read"
-            yield AuditFinding(kind=FindingKind.LEDGER_BROKEN, about=f"line {entry.sequence}", words=words)
+            yield AuditFinding(kind=FindingKind.LEDGER_BROKEN, about=entry.place, words=words)
     # 3. Each tombstone of the ledger has a request: otherwise an older catalog was restored.
     requests = {request.request_id: request for request in requests_of.all()}
     for request_id, tombstones in told.tombstones.items():

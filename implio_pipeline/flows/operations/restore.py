@@ -13,6 +13,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import islice
 from typing import TypeVar
 
 from implio_pipeline.domain.chunks import chunks
@@ -124,7 +125,8 @@ def restore(
     #    could erase anything.
     broken = services.ledger.check()
     if broken:
-        raise LedgerBroken(f"line {broken[0].line} of the ledger {broken[0].problem}")
+        first = broken[0]
+        raise LedgerBroken(f"batch {first.batch} of chain {first.chain} of the ledger: {first.problem}")
     known = LedgerState.readable(services.ledger)
     ring = faults_of_ring(services.ledger, services.keychain)
     _refuse_old_ring(ring)
@@ -195,19 +197,19 @@ def refuse_old_home(services: Services) -> None:
     # 2. The catalog's requests, by the newest tombstone and the newest liftings.
     refuse_old_catalog(services.ledger, services.catalog)
     # 3. The catalog's legal holds, by the newest one: a lost hold would let an erasure destroy evidence.
-    placed = _newest(services.ledger, HoldPlaced, {team.team for team in services.catalog.teams.all()})
-    if placed is None or placed.placed_at > services.clock.now() - _SETTLES:
-        return
-    try:
-        # A hold that was altered is there. The audit names it, and must be able to open the home.
-        with suppress(CatalogTampered):
-            services.catalog.holds.get(placed.hold_id)
-    except HoldRefused:
-        raise CatalogOutdated("the catalog lacks a legal hold that the ledger has: it is an older one") from None
+    for placed in _newest(services.ledger, HoldPlaced, {team.team for team in services.catalog.teams.all()}):
+        if placed.placed_at > services.clock.now() - _SETTLES:
+            continue
+        try:
+            # A hold that was altered is there. The audit names it, and must be able to open the home.
+            with suppress(CatalogTampered):
+                services.catalog.holds.get(placed.hold_id)
+        except HoldRefused:
+            raise CatalogOutdated("the catalog lacks a legal hold that the ledger has: it is an older one") from None
 
 
 def refuse_old_catalog(ledger: Ledger, catalog: Catalog) -> None:
-    """Raise if the catalog lacks the ledger's newest tombstone, or its newest lifting.
+    """Raise if the catalog lacks the newest tombstone of a chain of the ledger, or its newest lifting.
 
     Only teams that the catalog knows count: it has no item of other teams.
 
@@ -220,21 +222,24 @@ def refuse_old_catalog(ledger: Ledger, catalog: Catalog) -> None:
     let_in = _newest(ledger, StandingLifted, teams)
     get = catalog.requests.get
     try:
-        if placed is not None:
-            get(placed.request_id)
-        is_current = cancelled is None or get(cancelled.request_id).state is RequestState.CANCELLED
-        is_current &= let_in is None or not get(let_in.request_id).keeps_out
+        for each in placed:
+            get(each.request_id)
+        is_current = all(get(each.request_id).state is RequestState.CANCELLED for each in cancelled)
+        is_current &= not any(get(each.request_id).keeps_out for each in let_in)
     except RequestUnknown:
         is_current = False
     if not is_current:
         raise CatalogOutdated("the catalog lacks requests or liftings that the ledger has: it is an older one")
 
 
-def _newest(ledger: Ledger, type_: type[_OfTeam], teams: Collection[TeamId]) -> _OfTeam | None:
-    """Return the newest statement of a type about one of these teams; `None` if the ledger cannot be read."""
-    with suppress(LedgerBroken):
-        return next((each.statement for each in ledger.newest_first(type_) if each.statement.team in teams), None)
-    return None
+def _newest(ledger: Ledger, type_: type[_OfTeam], teams: Collection[TeamId]) -> list[_OfTeam]:
+    """Return the newest statement of a type about one of these teams in each chain that can be read."""
+    found = []
+    for chain in ledger.chains():
+        with suppress(LedgerBroken):
+            statements = (each.statement for each in ledger.newest_first(type_, chain=chain))
+            found += list(islice((each for each in statements if each.team in teams), 1))
+    return found
 
 
 def _refuse_old_ring(faults: RingFaults) -> None:

@@ -1,0 +1,93 @@
+"""Where the batches of one chain are kept. Two worlds promise this: one file, and objects in a bucket.
+
+Rules:
+
+* A batch is its entries, a line each, and then its seal, a line too. In a file, batches follow one another; an object
+  has one batch. A place is the number of the object (0 in a file) and an offset in it.
+* What was added stays as it is. Nobody adds a batch after the same batch as somebody else.
+* Storage knows neither keys nor signatures.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from implio_pipeline.domain.ids import Region
+from implio_pipeline.verify import Seal
+
+
+class Span(NamedTuple):
+    """Octets of a chain: the number of the object (0 in a file), where they begin, and how many."""
+
+    file: int
+    start: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The offset of the first octet after it."""
+        return self.start + self.length
+
+
+NOWHERE = Span(0, 0, 0)
+"""The place before the first batch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SealRead:
+    """The seal that an index has read last: where it is, and its octets' digest."""
+
+    span: Span = NOWHERE
+    digest: bytes = b""
+
+
+class Turn(Protocol):
+    """The chance to add batches after the newest one."""
+
+    @property
+    def head(self) -> Seal | None:
+        """The seal of the newest batch; `None` when there is no batch."""
+
+    def add(self, batches: Sequence[bytes]) -> int:
+        """Add batches, durable on return. Returns how many were added; fewer if somebody else added one meanwhile."""
+
+
+class ChainStorage(Protocol):
+    """The batches of one chain."""
+
+    @property
+    def chain(self) -> Region:
+        """The name of the chain."""
+
+    def make(self, public_key_pem: bytes) -> None:
+        """Make an empty chain, checked by this key."""
+
+    def public_key(self) -> bytes:
+        """Return the chain's first public key, PEM."""
+
+    def turn(self) -> AbstractContextManager[Turn]:
+        """Look for the newest batch, in order to add batches after it. An unfinished batch of a crash is cut off.
+
+        Raises:
+            LedgerBroken: the newest batch cannot be read.
+        """
+
+    def head(self) -> Seal | None:
+        """Return the seal of the newest batch; `None` when there is no batch.
+
+        Raises:
+            LedgerBroken: the newest batch cannot be read.
+        """
+
+    def lines(self, after: Span = NOWHERE) -> Iterator[tuple[Span, bytes]]:
+        """Yield each whole line after a seal, with its place."""
+
+    def follows(self, last: SealRead) -> bool:
+        """Return whether the chain still has the seal that an index has read last."""
+
+    def is_read(self, last: SealRead) -> bool:
+        """Return whether nothing follows the seal that an index has read last."""
+
+    def read(self, spans: Iterable[Span]) -> Mapping[Span, bytes]:
+        """Return the octets at these places; what is missing is left out."""
