@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from time import monotonic
 
 from implio_pipeline.domain.audit import FILE_PARTS
+from implio_pipeline.domain.epochs import is_epoch_over
 from implio_pipeline.domain.faults import FailedFile
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.instants import instant_text
@@ -30,7 +31,7 @@ from implio_pipeline.flows.moderation.apply_decisions import apply_decisions, is
 from implio_pipeline.flows.moderation.send_webhooks import Deliverer, DeliverySummary, deliver_due
 from implio_pipeline.flows.operations.audit import AuditReport, audit, note_audit
 from implio_pipeline.flows.operations.housekeep import SweepSummary, housekeep
-from implio_pipeline.flows.operations.rotate_keys import finish_rotation, rotate_keys
+from implio_pipeline.flows.operations.rotate_keys import close_epoch, epoch_open_since, finish_rotation, rotate_keys
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.remedies import remedy_for_operators
 from implio_pipeline.wiring import OpenHome
@@ -42,10 +43,12 @@ HOUSEKEEPING = "housekeeping"
 SETTLE_VERDICTS = "settle_verdicts"
 DELIVER_CALLBACKS = "deliver_callbacks"
 KEY_ROTATION = "key_rotation"
+CLOSE_EPOCHS = "close_epochs"
 SELF_AUDIT = "self_audit"
 MERGE_SMALL_FILES = "merge_small_files"
 
 AUDIT_FINDINGS = "audit-findings"
+EPOCH_NOT_OVER = "epoch-is-not-over"
 ROTATION_OFF, ROTATION_NOT_DUE = "rotation-is-off", "rotation-is-not-due"
 LOOK_FILES, LOOK_SECONDS = 200, 10.0
 """How much of the inbox a sensor reads in one tick. The next tick or the job reads the rest. Dagster ends a tick
@@ -260,6 +263,13 @@ def _rotation_waits(opened: OpenHome) -> Backlog:
     return Backlog(batches=(Batch(parts=(KEY_ROTATION,)),))
 
 
+def _epoch_waits(opened: OpenHome) -> Backlog:
+    since = epoch_open_since(opened)
+    if since is None or not is_epoch_over(since, length=opened.epoch_length, now=agreed_now(opened)):
+        return Backlog(skip_reason=EPOCH_NOT_OVER)
+    return Backlog(batches=(Batch(parts=(CLOSE_EPOCHS, instant_text(since))),))
+
+
 def _is_rotation_due(opened: OpenHome) -> bool:
     keys = opened.catalog.teams.keys()
     return is_rotation_due(keys, days=opened.settings.rotate_keys_days, now=opened.clock.now())
@@ -436,6 +446,19 @@ def _rotate_keys(opened: OpenHome, order: Order) -> Report:
     return report
 
 
+def _close_epochs(opened: OpenHome, order: Order) -> Report:
+    faults, report = Faults(), Report()
+    done = close_epoch(opened, faults=faults, progress=order.progress)
+    report.counts |= {
+        "teams": done.teams,
+        "files_rewrapped": done.files,
+        "root_keys_destroyed": len(done.root_keys_destroyed),
+        "epochs_destroyed": done.epochs_destroyed,
+    }
+    report.add_faults(faults)
+    return report
+
+
 def _audit_all(opened: OpenHome, order: Order) -> Report:
     found = audit(opened, is_full=True, progress=order.progress)
     note_audit(opened, found)
@@ -530,6 +553,14 @@ JOBS: tuple[Job, ...] = (
         trigger="rotation_when_due",
         waits=_rotation_waits,
         run=_rotate_keys,
+    ),
+    Job(
+        name=CLOSE_EPOCHS,
+        about="Makes deleted keys useless where the database keeps copies of deleted rows.",
+        wakes=Every(seconds=300),
+        trigger="epoch_sensor",
+        waits=_epoch_waits,
+        run=_close_epochs,
     ),
     Job(
         name=RETENTION,

@@ -328,6 +328,9 @@ class Settings(BaseSettings):
     """How long exports for access requests are kept."""
     rotate_keys_days: int = Field(default=30, ge=0, le=3_650)
     """The schedule renews keys that are older than this; 0 for never."""
+    epoch_hours: float = Field(default=24, gt=0, le=24 * 31)
+    """On PostgreSQL, old copies of the database open what was erased for about this time at most. Then the keys above
+    it are renewed, and the old root keys destroyed. SQLite destroys deleted keys at once."""
     first_day: str = "2020-01-01"
     """The first partition that Dagster shows. Earlier items are kept too. A landing file with an earlier date counts as
     arrived when it is claimed."""

@@ -247,6 +247,11 @@ class OpenHome:
         )
 
     @property
+    def epoch_length(self) -> timedelta:
+        """How long deleted keys may be opened with old copies of a catalog that keeps deleted rows."""
+        return timedelta(hours=self.settings.epoch_hours)
+
+    @property
     def feed_keeps(self) -> timedelta:
         """How long an applied verdict stays in the feed."""
         return timedelta(days=self.settings.moderation.feed_days)
@@ -301,6 +306,8 @@ class OpenHome:
                 lambda: check_clock(self.clock.now(), newest=self.catalog.newest_reading(), bounds=self.clock_bounds)
             ),
         )
+        for region, ring in self.key_ring.services.items():
+            yield Checkup(about=f"Root keys of {region}", examine=ring.findings)
         # 2. This machine.
         yield Checkup(
             about="Folders of the home",

@@ -18,7 +18,7 @@ from implio_pipeline.cli.tables import Fact, bad, facts, good, table, warning
 from implio_pipeline.domain.errors import LedgerBroken, RequestUnknown
 from implio_pipeline.domain.ids import Region, RequestId, RequestKind
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, WholeReceipt
-from implio_pipeline.domain.sentences import count, newer_text, not_reachable_text, result_text, size_text
+from implio_pipeline.domain.sentences import count, keys_text, newer_text, not_reachable_text, result_text, size_text
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.verify import Finding, check_folder, check_receipt
 
@@ -255,9 +255,9 @@ def receipt_view(entry: LedgerEntry[Receipt], ledger_folder: Path) -> Renderable
         lines += [
             ("files", erased.files, f"{erased.files_rewritten:,} rewritten, {erased.files_dropped:,} dropped"),
             (
-                "keys destroyed",
+                f"keys {receipt.keys_state}",
                 erased.keys_destroyed,
-                f"{size_text(erased.bytes_shredded)} of old files made unreadable",
+                keys_text(receipt.keys_state) or f"{size_text(erased.bytes_shredded)} of old files made unreadable",
             ),
             ("survivors", proof.survivors, read_back),
         ]

@@ -6,6 +6,7 @@ directly below `landing/`, which are names of teams, or nearly.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
@@ -20,6 +21,7 @@ from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.intake import failed_file_lines, failed_file_shape
 from implio_pipeline.cli.session import opened_home
 from implio_pipeline.cli.tables import bad, good, left_text, table, warning
+from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.faults import FailedFile
 from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.instants import instant_text
@@ -34,6 +36,7 @@ from implio_pipeline.domain.waiting import Wait, WaitingKind
 from implio_pipeline.flows.deletion.outcomes import outcomes_of
 from implio_pipeline.flows.deletion.retention import preview_retention
 from implio_pipeline.flows.files.ingest import failed_landings, marks_put_off
+from implio_pipeline.flows.operations.rotate_keys import epoch_open_since
 from implio_pipeline.remedies import remedy_of_code, remedy_of_wait, wait_view
 
 if TYPE_CHECKING:
@@ -93,6 +96,8 @@ class _Status:
     """Verdicts that readers see but that are not yet in the item's file."""
     given_up: int
     """Callbacks that no attempt could deliver."""
+    epoch_open_since: datetime | None
+    """Since when old copies of the database open what was erased; `None` if nothing does."""
     ledger_entries: int
     ledger_findings: int
     unapproved: Mapping[TeamId, tuple[int, int]]
@@ -160,12 +165,19 @@ def _status_of(opened: "OpenHome") -> _Status:
         set_aside=len(opened.set_aside.list()),
         unsettled=sum(len(catalog.moderation.unsettled(team)) for team in known),
         given_up=sum(each.given_up_at is not None for each in catalog.callbacks.all()),
+        epoch_open_since=_epoch_open_since(opened),
         ledger_entries=opened.ledger.size(),
         ledger_findings=len(opened.ledger.check()),
         unapproved={team: found for team in sorted(known) if (found := catalog.requests.unapproved(team))[0]},
         changes=tuple(catalog.policy_changes.waiting()),
         waits=opened.oldest_waits(),
     )
+
+
+def _epoch_open_since(opened: "OpenHome") -> datetime | None:
+    with suppress(LedgerBroken):  # it has a line of its own
+        return epoch_open_since(opened)
+    return None
 
 
 def team_sums(opened: "OpenHome") -> tuple[TeamSums, ...]:
@@ -255,6 +267,7 @@ def _shape(found: _Status) -> dict[str, Any]:
         "lateRequests": [each.request_id for each in found.late],
         "soonDueRequests": [each.request_id for each in found.soon],
         "requestsForPeople": [each.request_id for each, _ in found.for_people],
+        "epochOpenSince": found.epoch_open_since,
         "ledger": {"entries": found.ledger_entries, "isHolding": found.ledger_findings == 0},
     }
 
@@ -279,6 +292,11 @@ def _view(found: _Status) -> RenderableType:
         Text(f"Home {found.home}", style="bold"),
         table(columns, rows) if rows else warning("There are no teams yet: `implio team add TEAM --region eu`"),
         *(lines or [good("Nothing waits and nothing is late.")]),
+        *(
+            [good(f"Old copies of the database open what was erased since {instant_text(found.epoch_open_since)}")]
+            if found.epoch_open_since
+            else []
+        ),
         bad("The ledger does not verify: `implio receipts verify`")
         if found.ledger_findings
         else good(f"The ledger verifies: {count(found.ledger_entries, 'entry')}"),

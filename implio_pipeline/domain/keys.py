@@ -29,6 +29,8 @@ class TeamKey:
     root_key_id: str
     created_at: datetime
     wrapped: bytes = field(repr=False)
+    is_spent: bool = False
+    """Whether the key of a file was deleted that may have been wrapped under this one: see `domain/epochs.py`."""
 
     @property
     def context(self) -> KeyContext:

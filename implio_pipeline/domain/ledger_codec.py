@@ -17,6 +17,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Final, NewType, Union, get_args, get_origin, get_type_hints
 
+from implio_pipeline.domain.epochs import EpochDestroyed
 from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.ids import RequestKind, TaskKey, UserKey
 from implio_pipeline.domain.instants import instant_text
@@ -60,6 +61,7 @@ KINDS: Final[Mapping[str, type[Statement]]] = {
     "policy": PolicyChanged,
     "clock": ClockRead,
     "keys": KeyStatement,
+    "epoch-destroyed": EpochDestroyed,
     "grant": GrantMade,
     "grant-revoked": GrantRevoked,
     "access": PersonExported,
@@ -76,6 +78,7 @@ _FORMATS: Mapping[type[Statement], str] = {
     PartialReceipt: "implio-receipt/1",
     RepeatedReceipt: "implio-receipt/1",
     KeyStatement: "implio-keys/1",
+    EpochDestroyed: "implio-epoch/1",
     PersonExported: "implio-access/1",
 }
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from implio_pipeline.domain.epochs import KeysState
 from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.hold import HoldId
 from implio_pipeline.domain.ids import Channel, FileKind, Region, RequestKind
@@ -120,6 +121,8 @@ class Receipt(AboutRequest):
     standing: StandingPart | None = None
     policy: str | None = None
     withheld: WithheldPart | None = None
+    keys_state: KeysState = KeysState.DESTROYED
+    """What has become of the keys that `erased` counts."""
     log: LogHead | None = None
     """Added by the ledger when it signs the receipt."""
 
@@ -151,16 +154,18 @@ def receipt_of(
     region: Region,
     unreachable_items: int,
     versions: Mapping[str, str],
+    keys_state: KeysState = KeysState.DESTROYED,
 ) -> Receipt:
     """Return the receipt of a request.
 
     Args:
-        request: The request; all of its files are verified and their old keys destroyed.
+        request: The request; all of its files are verified and their old keys deleted.
         outcomes: What happened to each file that had covered rows.
         type_: The type of receipt.
         region: The region of the team's items.
         unreachable_items: Items of the team without a user id, which no deletion by user can find.
         versions: The versions of the software that carried out the erasure.
+        keys_state: What has become of the keys of the erased items.
 
     Raises:
         ValueError: the request was not carried out.
@@ -197,6 +202,7 @@ def receipt_of(
         else None,
         policy=request.policy,
         withheld=_withheld(request),
+        keys_state=keys_state,
     )
 
 

@@ -12,10 +12,11 @@ The page, the commands, the API, Dagster, callbacks and receipts describe a requ
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from implio_pipeline.domain.epochs import KeysState
 from implio_pipeline.domain.ids import RequestKind
 from implio_pipeline.domain.intake import ErasedPeople
 from implio_pipeline.domain.outcome import RequestOutcome
@@ -112,7 +113,7 @@ _NEXT: Mapping[RequestState, str] = {
     _S.CANCELLED: "Nothing follows.",
     _S.PLANNED: "We write those files again without its items.",
     _S.REWRITING: "We write the remaining files again, and check each.",
-    _S.VERIFIED: "We destroy the last old keys, then write the receipt.",
+    _S.VERIFIED: "We take the last old keys out of use, then write the receipt.",
     _S.SHREDDED: "We write the receipt.",
     _S.HELD: "We erase what is held back when the hold ends. Tell whoever asked what is held back, and why.",
     _S.PARTLY_WITHHELD: "We erase the rest when the hold ends. Tell whoever asked what is held back, and why.",
@@ -212,8 +213,21 @@ def in_states(requests: Iterable[tuple[Request, RequestOutcome]]) -> dict[str, i
 # The steps of a request
 
 
-def steps(request: Request, outcome: RequestOutcome) -> tuple[_Step, ...]:
-    """Return the steps of a request; none for one that was cancelled or never began."""
+def steps(request: Request, outcome: RequestOutcome, *, keys: KeysState = KeysState.DESTROYED) -> tuple[_Step, ...]:
+    """Return the steps of a request; none for one that was cancelled or never began.
+
+    Args:
+        request: The request.
+        outcome: Its outcome.
+        keys: What becomes of the keys of erased items in this home when its receipt is written.
+    """
+    found = _steps(request, outcome)
+    if keys is not KeysState.DELETED:
+        return found
+    return tuple(replace(step, name=_KEPT_IN_COPIES.get(step.name, step.name)) for step in found)
+
+
+def _steps(request: Request, outcome: RequestOutcome) -> tuple[_Step, ...]:
     if request.state in (_S.CANCELLED, _S.REFUSED, _S.RECEIVED):
         return ()
     hidden = _Step(name="Hidden", state=StepState.DONE, note="Nobody can read what the request covers.")
@@ -289,6 +303,25 @@ def _ahead(name: str, *, note: str = "") -> _Step:
 
 _RECEIPT, _FIRST = "Write the receipt", "Wrote the first receipt"
 _REST = (_ahead("Check that nothing is left"), _ahead("Destroy the last keys"), _ahead(_RECEIPT))
+
+
+# Keys
+
+_KEPT_IN_COPIES: Mapping[str, str] = {
+    "Destroyed the old keys": "Deleted the old keys",
+    "Destroy the last keys": "Delete the last keys",
+}
+"""What is said instead where copies of a deleted key are left, until the epoch ends."""
+
+
+def keys_text(state: KeysState) -> str:
+    """Describe what has become of the keys of erased items; empty if they are destroyed."""
+    if state is KeysState.DESTROYED:
+        return ""
+    return (
+        "Their keys are deleted. Copies of the database from before still hold them, and open with the root keys of "
+        "their time until these are destroyed. The ledger says when that was."
+    )
 
 
 # Plans

@@ -81,7 +81,7 @@ CHECKS = (
         asset="content_items",
         about="Every vault file is encrypted, under keys that are wrapped by live ones.",
         parts=frozenset({AuditPart.FILES, AuditPart.KEYS}),
-        kinds=frozenset({FindingKind.FILE_IN_CLEAR, FindingKind.KEY_MISSING}),
+        kinds=frozenset({FindingKind.FILE_IN_CLEAR, FindingKind.KEY_MISSING, FindingKind.EPOCH_LATE}),
     ),
     _Check(
         name="catalog_and_storage_agree",

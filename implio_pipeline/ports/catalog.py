@@ -300,6 +300,10 @@ class Catalog(Protocol):
     access_log: AccessLog
     """What was read, by whom and for what purpose."""
 
+    @property
+    def destroys_at_once(self) -> bool:
+        """Whether no copy of a deleted row is left after `scrub`. Otherwise an epoch makes the copies useless."""
+
     def rewrap_home_keys(self, old: Collection[str]) -> int:
         """Wrap every key again that is wrapped under one of these root keys of the home. Returns the number of keys.
 

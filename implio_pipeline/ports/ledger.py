@@ -2,8 +2,8 @@
 
 Rules:
 
-* An entry about a team is in the chain of the team's region; everything else is in the chain `home`. So the chain of a
-  region can be kept, handed over and checked alone.
+* An entry about a team or an epoch is in the chain of its region; everything else is in the chain `home`. So the chain
+  of a region can be kept, handed over and checked alone.
 * Entries that are appended together share a batch and its signature. An entry counts when its batch is durable.
 * Two worlds keep a chain: a folder, and objects in a bucket. Both promise the same.
 """

@@ -5,6 +5,7 @@ each store when it is first used.
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Protocol
 
 from implio_pipeline.domain.instants import ClockBounds
@@ -78,6 +79,10 @@ class Services(Protocol):
     @property
     def clock_bounds(self) -> ClockBounds:
         """How far the clock may disagree with what the home knows."""
+
+    @property
+    def epoch_length(self) -> timedelta:
+        """How long deleted keys may be opened with old copies of a catalog that keeps deleted rows."""
 
     @property
     def approvals(self) -> ApprovalPolicy:

@@ -19,6 +19,7 @@ from implio_pipeline.flows.deletion.extend import extend
 from implio_pipeline.flows.deletion.lift import lift
 from implio_pipeline.flows.deletion.outcomes import outcome_of, outcomes_of
 from implio_pipeline.flows.deletion.preview import plan_request
+from implio_pipeline.flows.deletion.receipts import keys_state
 from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.web.context import PageContext
 from implio_pipeline.web.forms import words_in
@@ -207,6 +208,7 @@ def _progress(context: PageContext, request: Request) -> dict[str, Any]:
         "request": request,
         "outcome": outcome_of(context.services, request),
         "has_receipt": request.has_receipt,
+        "keys_state": keys_state(context.services.catalog),
         "named": _sealed_words(context, request) if context.may(Act.APPROVE_REQUEST) else {},
     }
 

@@ -16,10 +16,11 @@ from support.home import ADS, Home
 from support.items import YESTERDAY, Ad
 
 from implio_pipeline.documents.receipt import receipt_page
+from implio_pipeline.domain.epochs import KeysState
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
-from implio_pipeline.domain.sentences import result_text
+from implio_pipeline.domain.sentences import keys_text, result_text
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold
 from implio_pipeline.flows.deletion.retention import retain
@@ -93,6 +94,19 @@ def test_what_cannot_be_undone_is_said_only_after_what_a_backup_could_undo(lake)
 
     assert said
     assert all("backup of the key store" in before for before in said)
+
+
+def test_where_copies_of_deleted_keys_are_left_no_key_is_called_destroyed(lake):
+    entry = erased(lake, SCOPES["user"])
+    body = {**entry.body, "keysState": KeysState.DELETED.value}
+
+    text = text_of(page_of(lake, replace(entry, body=body)))
+
+    assert "keys of the old files were deleted" in text
+    assert keys_text(KeysState.DELETED) in text
+    assert "destroyed. What remains" not in text
+    assert "cannot be undone" not in text
+    assert "key service itself" in text
 
 
 def test_nothing_held_is_said_and_is_no_failure(lake):

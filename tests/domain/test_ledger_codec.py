@@ -15,6 +15,7 @@ from support.rules import rules
 
 import implio_pipeline
 from implio_pipeline.domain.access import GrantId, PersonKey, Purpose
+from implio_pipeline.domain.epochs import EpochDestroyed
 from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.hold import HoldId, HoldReason
 from implio_pipeline.domain.ids import Channel, ColumnClass, Region, RequestId, RequestKind, TaskKey, TeamId, UserKey
@@ -243,6 +244,27 @@ EXAMPLES: dict[str, tuple[Statement, dict[str, Any]]] = {
             "at": AT_TEXT,
             "roots": {"live": {"eu/content/2": "f"}, "retired": {}, "destroyed": {}},
             "teamKeys": {"live": {}, "retired": {}, "destroyed": {}},
+        },
+    ),
+    "epoch-destroyed": (
+        EpochDestroyed(
+            region=Region("eu"),
+            closed_at=AT,
+            destroyed_at=AT,
+            root_keys={"eu/content/1": "arn:1"},
+            last_receipt=RequestId("r"),
+            last_checked_at=AT,
+            pending_until=AT,
+        ),
+        {
+            "format": "implio-epoch/1",
+            "region": "eu",
+            "closedAt": AT_TEXT,
+            "destroyedAt": AT_TEXT,
+            "rootKeys": {"eu/content/1": "arn:1"},
+            "lastReceipt": "r",
+            "lastCheckedAt": AT_TEXT,
+            "pendingUntil": AT_TEXT,
         },
     ),
     "grant": (

@@ -19,6 +19,7 @@ from implio_pipeline.cli.requests import _list_view, _open_view
 from implio_pipeline.cli.results import unfinished
 from implio_pipeline.domain.access import Act
 from implio_pipeline.domain.callback import CallbackEvent, Delivery
+from implio_pipeline.domain.epochs import KeysState
 from implio_pipeline.domain.ids import Channel, RequestId, RequestKind, TeamId
 from implio_pipeline.domain.outcome import NOT_KNOWN, RequestOutcome
 from implio_pipeline.domain.plan import ErasurePlan
@@ -28,6 +29,7 @@ from implio_pipeline.domain.sentences import (
     StepState,
     badge,
     in_states,
+    keys_text,
     newer_text,
     not_reachable_text,
     plan_files_text,
@@ -205,6 +207,12 @@ def golden() -> str:
                 so, after = what_is_so(request, outcome), what_comes_next(request, outcome)
                 lines.append(f"| {name} | {badge(request, outcome).text} | {so} | {after} | {path} |")
         lines.append("")
+    lines += ["## The steps where copies of deleted keys are left", "| state | steps |", "|---|---|"]
+    for state in S:
+        outcome = next(each for each in OUTCOMES.values() if may_be(state, each))
+        names = [step.name for step in steps(a_request(state, outcome), outcome, keys=KeysState.DELETED)]
+        lines.append(f"| {state.value} | {' → '.join(names)} |")
+    lines += ["", f"In a receipt: {keys_text(KeysState.DELETED)}", ""]
     lines += ["## A preview", "| outcome | text | files | button |", "|---|---|---|---|"]
     for name, plan in plans().items():
         lines.append(f"| {name} | {plan_text(plan)} | {plan_files_text(plan)} | {plan_order(plan)} |")

@@ -235,12 +235,12 @@ def test_findings_name_what_is_wrong_and_the_permission_that_is_missing(monkeypa
     found = TransitKeyRing(EU, address).findings()
 
     missing = [each for each in found if each.code == "permission-missing"]
-    assert {each.facts.split(" of ")[1].split(" is ")[0] for each in missing} == {
+    assert {each.what.split(" of ")[1].split(" is ")[0] for each in missing} == {
         f"{address.name}-identity",
         f"{address.name}-operational",
     }
     assert all("policy" in each.remedy for each in missing)
-    assert not [each for each in found if f"{address.name}-content" in each.facts], "nothing is wrong with it"
+    assert not [each for each in found if f"{address.name}-content" in each.what], "nothing is wrong with it"
     nobody = TransitKeyRing(EU, TransitAddress("http://127.0.0.1:9", "transit", "x"), backoff_seconds=0.01)
     assert [each.code for each in nobody.findings()] == ["key-service-unavailable"]
 

@@ -11,10 +11,12 @@ Rules:
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from implio_pipeline.domain.epochs import KeysState
 from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, RepeatedReceipt, WholeReceipt, receipt_of
 from implio_pipeline.domain.request import Request, RequestState
+from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.services import Services
 
 
@@ -43,6 +45,7 @@ def write_receipts(services: Services, requests: Sequence[Request], *, unreachab
                 region=region,
                 unreachable_items=unreachable_items,
                 versions=services.versions,
+                keys_state=keys_state(services.catalog),
             )
             for request in missing
         ]
@@ -64,6 +67,11 @@ def write_receipts(services: Services, requests: Sequence[Request], *, unreachab
         after = replace(request.moved(RequestState.COMPLETED), outcome=outcome, completed_at=completed_at, sealed=None)
         completed.append(after)
     services.catalog.requests.complete(completed)
+
+
+def keys_state(catalog: Catalog) -> KeysState:
+    """Return what has become of the keys of erased items when a receipt is written in this home."""
+    return KeysState.DESTROYED if catalog.destroys_at_once else KeysState.DELETED
 
 
 def _is_written(request: Request, earlier: Sequence[Receipt]) -> bool:

@@ -42,11 +42,13 @@ from implio_pipeline.domain.audit import (
     row_faults,
     storage_faults,
 )
+from implio_pipeline.domain.epochs import is_epoch_over
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, LedgerBroken, PlanOutdated, Unverified
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileId, Region, RequestId, TeamId
+from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.ledger_codec import entry_kind
 from implio_pipeline.domain.moderation import QueueEntry, RuleFields
 from implio_pipeline.domain.receipt import RECEIPTS
@@ -60,6 +62,7 @@ from implio_pipeline.flows.access.grants import revived_grants
 from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.ledger_state import LedgerState
 from implio_pipeline.flows.operations.housekeep import STRAY_AGE
+from implio_pipeline.flows.operations.rotate_keys import epoch_open_since
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.rows import Progress
@@ -205,6 +208,7 @@ def _audit_parts(services: Services, report: AuditReport, progress: Progress | N
     # 1. Requests before files: the rows of a request that is completed by now must be gone from files read later.
     look(AuditPart.LEDGER, "ledger and requests", _ledger_findings(services, report))
     look(AuditPart.READS, "log of reads", _access_findings(services))
+    look(AuditPart.KEYS, "epochs", _epoch_findings(services))
     all_teams = catalog.teams.all()
     teams = [team for team in all_teams if report.only is None or team.team == report.only[0]]
     rules: dict[TeamId, _Rules] = {}
@@ -342,6 +346,16 @@ def _key_findings(keychain: Keychain, team: TeamId) -> Iterator[AuditFinding]:
     except KeyMissing:
         words = "its pseudonym key or its seal key does not unwrap"
         yield AuditFinding(kind=FindingKind.KEY_MISSING, about=team, words=words, team=team)
+
+
+def _epoch_findings(services: Services) -> Iterator[AuditFinding]:
+    """Look since when deleted keys wait to become useless. Twice the time of an epoch is late."""
+    with suppress(LedgerBroken):  # another part reports it
+        since = epoch_open_since(services)
+        is_late = is_epoch_over(since, length=2 * services.epoch_length, now=services.clock.now())
+        if since is not None and is_late:
+            words = f"keys deleted since {instant_text(since)} are not destroyed: the epoch was not closed"
+            yield AuditFinding(kind=FindingKind.EPOCH_LATE, about="epoch", words=words)
 
 
 def _queue_findings(catalog: Catalog, team: TeamId, rules: _Rules, report: AuditReport) -> Iterator[AuditFinding]:

@@ -26,7 +26,7 @@ from implio_pipeline.domain.processing import (
 from implio_pipeline.domain.residency import Place, Processor
 from implio_pipeline.domain.statements import AuditMade, RestoreMade
 from implio_pipeline.domain.team import Team
-from implio_pipeline.flows.operations.rotate_keys import newest_key_statement
+from implio_pipeline.flows.operations.rotate_keys import epoch_open_since, newest_key_statement
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.services import Services
 
@@ -186,6 +186,14 @@ def _measures(services: Services, configured: RecordSettings) -> Iterable[tuple[
     statement = newest_key_statement(ledger)
     rotated = "never yet" if statement is None else _ago(now, statement.at)
     yield "Rotation of keys, so that old backups cannot be read", rotated
+    if not catalog.destroys_at_once:
+        open_since = epoch_open_since(services)
+        yield (
+            "Keys of erased items, in old copies of the database",
+            "destroyed: nothing opens what was erased"
+            if open_since is None
+            else f"destroyed for what was erased before {instant_text(open_since)}; later ones with the next epoch",
+        )
     yield "Pseudonyms", "a keyed digest of the user id wherever an item must be found without its identity"
     access = "identity columns need a grant by team, purpose and time; other columns are open to operators"
     if configured.are_grants_required:

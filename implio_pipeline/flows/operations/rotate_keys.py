@@ -9,17 +9,21 @@ Rules:
 * Every old key is destroyed after the last thing that needs it; the root keys come last.
 * The ledger knows each root key before anything depends on it, so that an old key ring is recognised.
 * After a crash at any step, old and new keys exist and everything is readable. `finish_rotation` goes on from there.
+* Where a deleted row leaves copies (`Catalog.destroys_at_once`), a rotation closes an epoch (`domain/epochs.py`): it
+  renews the keys of every team of its regions in which something was deleted, and the ledger says what is gone.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from heapq import merge
 
 from implio_pipeline.domain.chunks import chunks
+from implio_pipeline.domain.epochs import EpochDestroyed, spent_teams
 from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
 from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.files import SealedFile
-from implio_pipeline.domain.ids import KeyId, KeyPurpose, Region, TeamId
+from implio_pipeline.domain.ids import KeyId, KeyPurpose, Region, RequestId, TeamId
 from implio_pipeline.domain.keys import (
     CLASS_PURPOSES,
     HOME,
@@ -32,6 +36,7 @@ from implio_pipeline.domain.keys import (
     old_keys,
     region_of,
 )
+from implio_pipeline.domain.receipt import PartialReceipt, Receipt, RepeatedReceipt, WholeReceipt
 from implio_pipeline.domain.replan import is_outdated, replan
 from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.team import Team
@@ -62,6 +67,19 @@ class RotationSummary:
     """Fingerprints by id."""
     seal_keys_waiting: int = 0
     """Old seal keys, of teams and of the home, that may still be needed. The daily housekeeping destroys them."""
+    pending_until: dict[str, datetime] = field(default_factory=dict)
+    """Root keys that the key service destroys later, and when."""
+    epochs_destroyed: int = 0
+    """Epochs that were closed and destroyed, one for each region."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Closing:
+    """What was so when the closing of an epoch began."""
+
+    at: datetime
+    last_receipts: Mapping[Region, tuple[RequestId | None, datetime | None]]
+    """The request of each region's newest receipt, and its `checked_at`."""
 
 
 def rotate_keys(
@@ -89,13 +107,129 @@ def rotate_keys(
         KeyMissing: a live key does not open. The keys above it are not destroyed.
         PlanOutdated: others kept changing the same things. `finish_rotation` does what is left.
     """
-    agreed_now(services)
+    now = agreed_now(services)
     chosen = [services.catalog.teams.get(team) for team in teams] if teams is not None else services.catalog.teams.all()
+    regions = {team.region for team in chosen}
+    closing = None if services.catalog.destroys_at_once else _closing(services, now)
+    if closing is not None and teams is not None:
+        chosen = _with_touched(services, chosen, regions)
+    return _rotate(
+        services, chosen, regions if teams is not None else regions | {HOME}, closing, faults=faults, progress=progress
+    )
+
+
+def close_epoch(
+    services: Services, *, faults: Faults | None = None, progress: Progress | None = None
+) -> RotationSummary:
+    """Make useless what was deleted and is not destroyed: close the epoch of every region.
+
+    A rotation that renews the root keys and, of the teams' keys, only those below which something was deleted. Nothing
+    is done where a deleted row leaves no copy.
+
+    Raises:
+        ClockWrong: the clock disagrees with what the home knows. No key is made or destroyed.
+        KeyMissing: a live key does not open. The keys above it are not destroyed.
+        PlanOutdated: others kept changing the same things. The next closing does what is left.
+    """
+    now = agreed_now(services)
+    if services.catalog.destroys_at_once:
+        return RotationSummary()
+    closing = _closing(services, now)
+    regions = {team.region for team in services.catalog.teams.all()}
+    return _rotate(
+        services, _with_touched(services, [], regions), regions | {HOME}, closing, faults=faults, progress=progress
+    )
+
+
+def epoch_open_since(services: Services) -> datetime | None:
+    """Return since when deleted keys may be opened with old copies of the catalog; `None` if there are none.
+
+    That is since the last epoch was closed, or since the first team key was made if none was.
+
+    Raises:
+        LedgerBroken: the ledger is missing, or an entry cannot be read.
+    """
+    if services.catalog.destroys_at_once:
+        return None
+    keys, regions = services.catalog.teams.keys(), _regions(services)
+    epochs = _last_epochs(services.ledger, regions)
+    if not spent_teams(keys) and next(_uncovered_receipts(services.ledger, epochs, regions), None) is None:
+        return None
+    if all(region in epochs for region in regions):
+        return min(epochs[region].closed_at for region in regions)
+    return min(key.created_at for key in keys)
+
+
+def _regions(services: Services) -> frozenset[Region]:
+    return frozenset(services.catalog.teams.regions().values())
+
+
+def _last_epochs(ledger: Ledger, regions: Collection[Region]) -> dict[Region, EpochDestroyed]:
+    """Return the newest entry about a destroyed epoch of each region that has one."""
+    newest = {region: next(ledger.newest_first(EpochDestroyed, chain=region), None) for region in regions}
+    return {region: entry.statement for region, entry in newest.items() if entry is not None}
+
+
+def _uncovered_receipts(
+    ledger: Ledger, epochs: Mapping[Region, EpochDestroyed], regions: Collection[Region]
+) -> Iterator[Receipt]:
+    """Yield the receipts of regions that no entry about a destroyed epoch covers yet, the newest of a region first.
+
+    Args:
+        ledger: The ledger.
+        epochs: The newest entry of each region that has one.
+        regions: The regions that are asked for.
+    """
+    for region in sorted(regions):
+        epoch = epochs.get(region)
+        types = (WholeReceipt, RepeatedReceipt, PartialReceipt)
+        each_type = [ledger.newest_first(type_, chain=region) for type_ in types]
+        for entry in merge(*each_type, key=lambda entry: -entry.sequence):
+            receipt: Receipt = entry.statement
+            # The order of the chain decides, and no clock: a receipt is written a while after its erasure was checked.
+            if epoch and (epoch.last_receipt, epoch.last_checked_at) == (receipt.request_id, receipt.checked_at):
+                break
+            yield receipt
+
+
+def _closing(services: Services, now: datetime) -> _Closing:
+    """Note what is so before any key is renewed. Whatever is deleted from here on belongs to the next epoch."""
+    regions = _regions(services)
+    epochs = _last_epochs(services.ledger, regions)
+    # A receipt is written after its deletions are committed, so those of every receipt that is here are.
+    last = {region: (epoch.last_receipt, epoch.last_checked_at) for region, epoch in epochs.items()}
+    newest: dict[Region, tuple[RequestId | None, datetime | None]] = {}
+    for receipt in _uncovered_receipts(services.ledger, epochs, regions):
+        newest.setdefault(receipt.region, (receipt.request_id, receipt.checked_at))
+    return _Closing(at=now, last_receipts=last | newest)
+
+
+def _with_touched(services: Services, teams: Iterable[Team], regions: Collection[Region]) -> list[Team]:
+    """Return teams, and those of the regions in which something was deleted since the last epoch was closed."""
+    listed = list(teams)
+    epochs = _last_epochs(services.ledger, regions)
+    # Where no file changed, too, the sealed part of a completed request was deleted.
+    touched = spent_teams(services.catalog.teams.keys()) | {
+        receipt.team for receipt in _uncovered_receipts(services.ledger, epochs, regions)
+    }
+    known = {team.team for team in listed}
+    more = services.catalog.teams.all()
+    return listed + [each for each in more if each.region in regions and each.team in touched - known]
+
+
+def _rotate(
+    services: Services,
+    chosen: Sequence[Team],
+    regions: Collection[Region],
+    closing: _Closing | None,
+    *,
+    faults: Faults | None,
+    progress: Progress | None,
+) -> RotationSummary:
     # 1. Make new root keys: durable before anything is wrapped under them, and in the ledger before anything depends
     #    on them.
-    regions = {team.region for team in chosen}
     with collecting(faults) as failed:
-        for region in sorted(regions if teams is not None else regions | {HOME}):
+        for region in sorted(regions):
             with failed.isolate(f"root keys of {region}"):
                 services.keychain.ring.renew(region)
         _note_keys(services)
@@ -104,7 +238,7 @@ def rotate_keys(
             with failed.isolate(f"keys of team {team.team}"):
                 renew_keys(services, team)
         # 3. Wrap everything under the new keys, then destroy the old ones.
-        return retire_old_keys(services, chosen, faults=failed, progress=progress)
+        return retire_old_keys(services, chosen, closing=closing, faults=failed, progress=progress)
 
 
 def finish_rotation(services: Services, *, faults: Faults | None = None) -> RotationSummary:
@@ -132,13 +266,20 @@ def finish_rotation(services: Services, *, faults: Faults | None = None) -> Rota
 
 
 def retire_old_keys(
-    services: Services, teams: Iterable[Team], *, faults: Faults | None = None, progress: Progress | None = None
+    services: Services,
+    teams: Iterable[Team],
+    *,
+    closing: _Closing | None = None,
+    faults: Faults | None = None,
+    progress: Progress | None = None,
 ) -> RotationSummary:
     """Wrap everything live under the newest keys, destroy the older keys, and record that in the ledger.
 
     Args:
         services: What the flow may use.
         teams: Teams whose old keys are destroyed. Old root keys are destroyed in every region.
+        closing: What was so when the closing of an epoch began. The ledger then gets an entry for each region of which
+            nothing failed. A rotation that was interrupted gets none: the next closing's entry covers it.
         faults: Collects the teams and regions that failed. When `None`, the first failure is raised at the end.
         progress: Receives teams done and teams in all.
     """
@@ -152,15 +293,22 @@ def retire_old_keys(
                 retired.append(team)
             if progress:
                 progress(done, len(listed))
+        done_with = {team.team for team in retired}
+        closed: list[Region] = []
         for region in sorted({team.region for team in services.catalog.teams.all()}):
             with failed.isolate(f"root keys of {region}"):
                 _retire_root_keys(services.catalog, services.keychain, region, summary)
+                # A team whose old keys are still there would open what was deleted below them.
+                if all(team.team in done_with for team in listed if team.region == region):
+                    closed.append(region)
         with failed.isolate(f"root keys of {HOME}"):
             _retire_home_key(services, summary)
         # 2. The catalog's own files still hold old wrappings in freed pages and in the write-ahead log.
         services.catalog.scrub()
         # 3. The ledger learns which keys are gone, so that a restore can destroy them again.
         _note_keys(services, retired, summary)
+        if closing is not None:
+            _note_epochs(services, closing, closed, summary)
     return summary
 
 
@@ -234,6 +382,30 @@ def _note_keys(services: Services, teams: Iterable[Team] = (), summary: Rotation
             raise PlanOutdated("root keys were renewed at the same time")
 
     replan(note, about="the root keys")
+
+
+def _note_epochs(services: Services, closing: _Closing, regions: Iterable[Region], summary: RotationSummary) -> None:
+    """Record in the ledger, for each region whose old root keys were destroyed, what nothing opens any more."""
+    statements = []
+    for region in regions:
+        gone = {each: print_ for each, print_ in summary.root_keys_destroyed.items() if region_of(each) == region}
+        if gone:
+            last_receipt, last_checked_at = closing.last_receipts.get(region, (None, None))
+            pending = [summary.pending_until[each] for each in gone if each in summary.pending_until]
+            statements.append(
+                EpochDestroyed(
+                    region=region,
+                    closed_at=closing.at,
+                    destroyed_at=services.clock.now(),
+                    root_keys=gone,
+                    last_receipt=last_receipt,
+                    last_checked_at=last_checked_at,
+                    pending_until=max(pending, default=None),
+                )
+            )
+    if statements:
+        services.ledger.append(statements)
+    summary.epochs_destroyed = len(statements)
 
 
 def _fingerprints(catalog: Catalog, keychain: Keychain, team: TeamId) -> Mapping[str, str]:
@@ -335,8 +507,9 @@ def _retire_root_keys(catalog: Catalog, keychain: Keychain, region: Region, summ
             if team.region != region and any(key.root_key_id in old for key in catalog.teams.keys(team.team)):
                 raise KeyMissing(f"keys of team {team.team} need root keys of region {region}, which are kept")
         # 4. Destroy the old root keys.
-        keychain.ring.retire(old)
+        retired = keychain.ring.retire(old)
         summary.root_keys_destroyed |= old
+        summary.pending_until |= {key_id: until for key_id, until in retired.items() if until is not None}
 
     def is_race(error: Exception) -> bool:
         teams = [team.team for team in catalog.teams.all() if team.region == region]

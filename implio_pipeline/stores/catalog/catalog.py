@@ -39,7 +39,7 @@ from implio_pipeline.stores.catalog.tables import SECRETS, clock_readings, metad
 from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 
-_HEAD = "0001_ac8a0dfe"
+_HEAD = "0001_7a5c0f7f"
 """The newest migration, and so far the only one."""
 _QUICK_SCRUB_ROWS = 5_000
 """The largest table that an erasure writes again: 20 ms (measured). The daily housekeeping writes all of them again."""
@@ -97,6 +97,11 @@ class SqlCatalog(Catalog):
         """What people who signed in did."""
         self.set_aside_keys = SqlSetAsideKeys(engine, seal)
         """Keys of files set aside."""
+
+    @property
+    @override
+    def destroys_at_once(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
 
     @override
     def rewrap_home_keys(self, old: Collection[str]) -> int:

@@ -22,8 +22,9 @@ from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import PlanOutdated, PostInWork, Unverified
 from implio_pipeline.domain.file_changes import Change, FileOutcome
 from implio_pipeline.domain.files import FileKey
-from implio_pipeline.domain.ids import FileId
+from implio_pipeline.domain.ids import FileId, TeamId
 from implio_pipeline.domain.intake import POST_KEPT, LandingState
+from implio_pipeline.domain.keys import CLASS_PURPOSES
 from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.residency import ResidencyRefused
 from implio_pipeline.stores.catalog import teams
@@ -92,6 +93,8 @@ def carry_out(connection: Connection, change: Change) -> None:
     # One update of the tally for both: each costs two statements while the team is locked.
     macs = RowMacs.of(connection)
     macs.count(connection, vault_files, team, added=added, removed=doomed)
+    if doomed:
+        _mark_keys_spent(connection, team)
     latest = max((sealed.file.last_submitted_at for sealed in change.add), default=newest_at)
     if latest > newest_at:
         teams.raise_time(connection, team, to=latest)
@@ -226,6 +229,12 @@ def _add_queue_entries(connection: Connection, change: Change) -> None:
         connection.execute(insert(queues), [{"team": change.team, "queue": name} for name in sorted(new)])
     rows = [{name: getattr(entry, name) for name in _ENTRY} for entry in change.queue]
     bulk_insert(connection, queue_entries, rows)
+
+
+def _mark_keys_spent(connection: Connection, team: TeamId) -> None:
+    """Note that keys were deleted below the team's class keys, which an epoch must therefore renew."""
+    is_its = (team_keys.c.team == team, team_keys.c.purpose.in_(CLASS_PURPOSES), team_keys.c.is_spent.is_(False))
+    connection.execute(update(team_keys).where(*is_its).values(is_spent=True))
 
 
 def _mark_verdicts_applied(connection: Connection, change: Change) -> None:

@@ -171,6 +171,7 @@ team_keys = Table(
     Column("root_key_id", String(512), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
+    Column("is_spent", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("team", "purpose", "version"),
 )
 

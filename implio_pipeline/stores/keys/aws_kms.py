@@ -29,12 +29,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, PartialCredentialsError
 from typing_extensions import override
 
+from implio_pipeline.domain.checkup import Finding
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, KeyServiceDenied, KeyServiceUnavailable
 from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.key_addresses import KmsAddress
 from implio_pipeline.domain.keys import KeyContext, number_of, root_key_names
 from implio_pipeline.ports.keychain import KeyRing
-from implio_pipeline.stores.keys.key_finding import KeyFinding
 
 DELETION_DAYS = 7
 """The shortest time after which KMS destroys a key."""
@@ -179,49 +179,45 @@ class KmsKeyRing(KeyRing):
         if client is not None:
             client.close()
 
-    def findings(self) -> list[KeyFinding]:
+    def findings(self) -> list[Finding]:
         """Return what is wrong with the address, its keys and the permissions; nothing is changed."""
-        about = str(self._address)
         try:
             keys = self._keys(is_fresh=True)
         except (KeyServiceDenied, KeyServiceUnavailable) as error:
-            return [KeyFinding.of(about, error)]
+            return [_of(error)]
         names = {name: self._newest(name) for name in root_key_names(self._region)}
-        found = [
-            KeyFinding.missing(about, f"alias/{self._address.name}-{each}") for each, id_ in names.items() if not id_
-        ]
+        found = [_missing(f"alias/{self._address.name}-{each}") for each, id_ in names.items() if not id_]
         for name, root_key_id in names.items():
             if root_key_id is not None:
                 found += self._ill(root_key_id, keys[root_key_id])
                 found += self._tried(name)
         return found
 
-    def _ill(self, root_key_id: str, arn: str) -> list[KeyFinding]:
-        about = str(self._address)
+    def _ill(self, root_key_id: str, arn: str) -> list[Finding]:
         try:
             meta = self._call("describe-key", lambda kms: kms.describe_key(KeyId=arn))["KeyMetadata"]
         except ImplioError as error:
-            return [KeyFinding.of(about, error)]
+            return [_of(error)]
         found = []
         if meta["KeyState"] != "Enabled":
             remedy = "Enable it in AWS KMS, or cancel its deletion."
-            found.append(KeyFinding(about, "key-deleted", f"{root_key_id} is {meta['KeyState']}", remedy))
+            found.append(Finding(code="key-deleted", what=f"{root_key_id} is {meta['KeyState']}", remedy=remedy))
         if meta.get("MultiRegion"):
             facts = f"{root_key_id} has or may have replicas, which are destroyed one by one"
-            found.append(KeyFinding(about, "key-replicated", facts, "Use keys of one region of AWS."))
+            found.append(Finding(code="key-replicated", what=facts, remedy="Use keys of one region of AWS."))
         if meta.get("Origin", "AWS_KMS") != "AWS_KMS":
             facts = f"the material of {root_key_id} was imported, so a copy of it may exist"
-            found.append(KeyFinding(about, "key-exportable", facts, "Use keys that AWS KMS made."))
+            found.append(Finding(code="key-exportable", what=facts, remedy="Use keys that AWS KMS made."))
         return found
 
-    def _tried(self, name: str) -> list[KeyFinding]:
+    def _tried(self, name: str) -> list[Finding]:
         context = {"purpose": "doctor"}
         try:
             root_key_id, wrapped = self.wrap(self._region, name, bytes(32), context=context)
             root_key_id, wrapped = self.rewrap(root_key_id, wrapped, context=context)
             self.unwrap(root_key_id, wrapped, context=context)
         except (KeyMissing, KeyServiceDenied, KeyServiceUnavailable) as error:
-            return [KeyFinding.of(str(self._address), error)]
+            return [_of(error)]
         return []
 
     def _make(self, name: str, epoch: int) -> None:
@@ -348,3 +344,12 @@ def _delete_alias(kms: Any, *, alias: str) -> Any:
 
 def _all_aliases(kms: Any) -> list[dict[str, Any]]:
     return [alias for page in kms.get_paginator("list_aliases").paginate() for alias in page["Aliases"]]
+
+
+def _of(error: ImplioError) -> Finding:
+    return Finding(code=error.code, what=error.facts, remedy=error.remedy if error.has_own_remedy else "")
+
+
+def _missing(key: str) -> Finding:
+    remedy = "Make it with `implio keys make`, if nothing was ever wrapped under it."
+    return Finding(code="root-key-missing", what=f"{key} is not in the key service", remedy=remedy)

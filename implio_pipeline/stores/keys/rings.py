@@ -12,7 +12,6 @@ from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.key_addresses import KeyAddress, KmsAddress, TransitAddress
 from implio_pipeline.domain.keys import KeyContext, region_of
 from implio_pipeline.ports.keychain import KeyRing
-from implio_pipeline.stores.keys.key_finding import KeyFinding
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 
 if TYPE_CHECKING:
@@ -86,9 +85,10 @@ class RegionalKeyRing(KeyRing):
         # Also without any key: it finishes what a crash interrupted.
         return done | self._local.retire(each for each in listed if region_of(each) not in self._services)
 
-    def findings(self) -> list[KeyFinding]:
-        """Return what is wrong with the key services, their keys and our permissions; nothing is changed."""
-        return [finding for ring in self._services.values() for finding in ring.findings()]
+    @property
+    def services(self) -> "Mapping[Region, KmsKeyRing | TransitKeyRing]":
+        """The rings in key services, by region."""
+        return self._services
 
     def close(self) -> None:
         """Close the connections to key services."""

@@ -30,12 +30,12 @@ from requests.adapters import HTTPAdapter
 from typing_extensions import override
 from urllib3.util import Retry
 
-from implio_pipeline.domain.errors import KeyMissing, KeyServiceDenied, KeyServiceUnavailable
+from implio_pipeline.domain.checkup import Finding, Level
+from implio_pipeline.domain.errors import ImplioError, KeyMissing, KeyServiceDenied, KeyServiceUnavailable
 from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.key_addresses import TransitAddress
 from implio_pipeline.domain.keys import KeyContext, number_of, root_key_names
 from implio_pipeline.ports.keychain import KeyRing
-from implio_pipeline.stores.keys.key_finding import KeyFinding
 
 TOKEN_VARIABLES = ("BAO_TOKEN", "VAULT_TOKEN")
 TOKEN_FILE_VARIABLES = ("BAO_TOKEN_FILE", "VAULT_TOKEN_FILE")
@@ -167,25 +167,22 @@ class TransitKeyRing(KeyRing):
         if client is not None:
             client.adapter.close()
 
-    def findings(self) -> list[KeyFinding]:
+    def findings(self) -> list[Finding]:
         """Return what is wrong with the address, its keys and the permissions; nothing is changed."""
-        about = str(self._address)
         try:
             keys = {name: self._read(name) for name in root_key_names(self._region)}
         except (KeyServiceDenied, KeyServiceUnavailable) as error:
-            return [KeyFinding.of(about, error)]
-        found = [KeyFinding.missing(about, self._key(name)) for name, key in keys.items() if key is None]
+            return [_of(error)]
+        found = [_missing(self._key(name)) for name, key in keys.items() if key is None]
         for name, key in keys.items():
             if key is not None:
-                found += [
-                    KeyFinding(about, code, f"{self._key(name)} {facts}", remedy) for code, facts, remedy in _ill(key)
-                ]
+                found += _ill(self._key(name), key)
                 found += self._permissions(name)
                 found += self._tried(name)
         return found
 
-    def _permissions(self, name: str) -> list[KeyFinding]:
-        key, mount, about = self._key(name), self._address.mount, str(self._address)
+    def _permissions(self, name: str) -> list[Finding]:
+        key, mount = self._key(name), self._address.mount
         keyed = {"keys": f"keys/{key}"} | {each: f"keys/{key}/{each}" for each in ("rotate", "config", "trim")}
         paths = {each: f"{mount}/{keyed.get(each, f'{each}/{key}')}" for each in self.needs}
         try:
@@ -197,21 +194,23 @@ class TransitKeyRing(KeyRing):
             may = set(answer.get(path, ()))
             if not may & {self.needs[operation], "root"}:
                 remedy = f"Give the token's policy `{self.needs[operation]}` on `{path}`."
-                found.append(KeyFinding(about, "permission-missing", f"{operation} of {key} is not allowed", remedy))
+                found.append(
+                    Finding(code="permission-missing", what=f"{operation} of {key} is not allowed", remedy=remedy)
+                )
         if set(answer.get(paths["encrypt"], ())) & {"create", "root"}:
             remedy = f"Take `create` on `{paths['encrypt']}` from the token's policy; `update` is enough."
             facts = f"encrypting makes {key} anew if somebody deletes it"
-            found.append(KeyFinding(about, "permission-wide", facts, remedy, is_warning=True))
+            found.append(Finding(code="permission-wide", what=facts, remedy=remedy, level=Level.ADVICE))
         return found
 
-    def _tried(self, name: str) -> list[KeyFinding]:
+    def _tried(self, name: str) -> list[Finding]:
         context = {"purpose": "doctor"}
         try:
             root_key_id, wrapped = self.wrap(self._region, name, bytes(32), context=context)
             root_key_id, wrapped = self.rewrap(root_key_id, wrapped, context=context)
             self.unwrap(root_key_id, wrapped, context=context)
         except (KeyMissing, KeyServiceDenied, KeyServiceUnavailable) as error:
-            return [KeyFinding.of(str(self._address), error)]
+            return [_of(error)]
         return []
 
     def _id(self, name: str, epoch: int) -> str:
@@ -324,23 +323,18 @@ class TransitKeyRing(KeyRing):
         return is_new
 
 
-def _ill(key: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
+def _ill(name: str, key: Mapping[str, Any]) -> Iterable[Finding]:
     if not key.get("derived"):
-        yield (
-            "key-not-derived",
-            "is not derived",
-            "Delete it if nothing is wrapped under it, and let this program make it.",
-        )
+        remedy = "Delete it if nothing is wrapped under it, and let `implio keys make` make it."
+        yield Finding(code="key-not-derived", what=f"{name} is not derived", remedy=remedy)
     if key.get("exportable") or key.get("allow_plaintext_backup"):
-        yield (
-            "key-exportable",
-            "can be exported, so a copy of it may exist",
-            "Make another key that cannot be exported.",
-        )
+        what = f"{name} can be exported, so a copy of it may exist"
+        yield Finding(code="key-exportable", what=what, remedy="Make another key that cannot be exported.")
     if key.get("auto_rotate_period"):
-        yield "key-auto-rotated", "is rotated by the key service, too", "Set its `auto_rotate_period` to 0."
+        what = f"{name} is rotated by the key service, too"
+        yield Finding(code="key-auto-rotated", what=what, remedy="Set its `auto_rotate_period` to 0.")
     if key.get("soft_deleted"):
-        yield "key-deleted", "was deleted", "Restore it in the key service."
+        yield Finding(code="key-deleted", what=f"{name} was deleted", remedy="Restore it in the key service.")
 
 
 def _token() -> str | None:
@@ -364,3 +358,12 @@ def _base64(value: bytes) -> str:
 def _packed(context: KeyContext) -> str:
     """Return a context as Transit takes it: its JSON with sorted names and without white space, in base64."""
     return _base64(dumps(dict(context), sort_keys=True, separators=(",", ":")).encode())
+
+
+def _of(error: ImplioError) -> Finding:
+    return Finding(code=error.code, what=error.facts, remedy=error.remedy if error.has_own_remedy else "")
+
+
+def _missing(key: str) -> Finding:
+    remedy = "Make it with `implio keys make`, if nothing was ever wrapped under it."
+    return Finding(code="root-key-missing", what=f"{key} is not in the key service", remedy=remedy)

@@ -12,6 +12,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from implio_pipeline.domain.epochs import EpochDestroyed
 from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.ids import Region, RequestId, TeamId
 from implio_pipeline.domain.keys import HOME
@@ -119,6 +120,8 @@ class ChainedLedger(Ledger):
             raise LedgerBroken(f"the ledger has no chain {name}") from None
 
     def _chain_of(self, statement: Statement) -> Region:
+        if isinstance(statement, EpochDestroyed):
+            return statement.region
         team: Any = getattr(statement, "team", None)
         if team is None:
             return HOME

@@ -7,7 +7,7 @@ this file is frozen, and each change of a table is a migration of its own.
 
 from alembic import context, op
 
-revision = "0001_ac8a0dfe"
+revision = "0001_7a5c0f7f"
 down_revision = None
 
 
