@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 HOME_DIR := $(CURDIR)/data
 
-.PHONY: env client-env demo test ui check lint types contracts format reliability bench bench-api clean
+.PHONY: env client-env demo cluster-demo test ui check lint types contracts format reliability bench bench-api clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made.
@@ -26,6 +26,9 @@ client-env: .venv-client/bin/openapi-python-client  ## Make the environment of t
 
 demo: env  ## Run the whole pipeline on 20,000 realistic items, in ./data.
 	@$(BIN)/implio --home $(HOME_DIR) demo
+
+cluster-demo: env  ## Run the demo on real servers: PostgreSQL, Redis, OpenBao, workers that are killed.
+	@PYTHONPATH=tests $(BIN)/python deploy/cluster_demo.py
 
 ui: env  ## Open Dagster's UI on http://127.0.0.1:3000 for the same home.
 	@DAGSTER_HOME=$(HOME_DIR) IMPLIO_HOME=$(HOME_DIR) $(BIN)/dagster dev -w $(HOME_DIR)/workspace.yaml -h 127.0.0.1 -p 3000

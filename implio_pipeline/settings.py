@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 import pycountry
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from implio_pipeline.domain.errors import HomeMissing
@@ -214,6 +214,11 @@ class ApiSettings(BaseModel):
     """How long the server waits for the headers of a call, for its body, and for its answer."""
     shutdown_seconds: int = Field(default=30, ge=1)
     """How long running calls may take to end when the server is stopped."""
+    drain_seconds: float = Field(default=0, ge=0, le=300)
+    """How long a server that is told to stop still takes calls, while `/v1/ready` says that it is about to end. A load
+    balancer needs that time to look, and to send calls elsewhere."""
+    trusted_proxies: list[IPvAnyNetwork] = Field(default_factory=list)
+    """Networks of proxies, such as `10.0.0.0/8`. From them alone `X-Forwarded-For` and `-Proto` are believed."""
     same_request_seconds: float = Field(default=60, ge=0, le=3_600)
     """For this long the same deletion is the same request, unless items of it came in since (decision 0022)."""
     deletion_answer: Literal[202, 204] = 202

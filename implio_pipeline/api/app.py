@@ -1,7 +1,7 @@
 """The app: its routers, and what every call passes through.
 
-A call passes, in this order, `SecurityHeaders`, `CallRecord` (time limit, log line, metrics), `Gate` (calls of its
-address, size and time of its body), and then its route, which demands an act of the caller.
+A call passes, in this order, `SecurityHeaders`, `TrustedProxies` (the caller's address), `CallRecord` (time limit, log
+line, metrics), `Gate` (calls of its address, size and time of its body), and then its route, which demands an act.
 """
 
 import asyncio
@@ -19,10 +19,11 @@ from implio_pipeline.api.answers import add_problem_handlers
 from implio_pipeline.api.call_record import CallRecord
 from implio_pipeline.api.idempotency import PostsInWork
 from implio_pipeline.api.intake import Intake
-from implio_pipeline.api.limits import Gate, RateLimit
+from implio_pipeline.api.limits import Gate, RateLimit, SharingRates
 from implio_pipeline.api.monitoring import Metrics
 from implio_pipeline.api.openapi import DESCRIPTION, completed
 from implio_pipeline.api.post_body import ValidatedPost, validate_post
+from implio_pipeline.api.proxies import TrustedProxies
 from implio_pipeline.domain.files import SealedFile
 from implio_pipeline.flows.moderation.feed import DecisionFeed
 from implio_pipeline.web import app as page
@@ -77,6 +78,7 @@ def create_app(
     app.state.validate = validate
     app.state.validating = asyncio.Semaphore(_VALIDATED_AT_ONCE)
     app.state.polling = polling or DecisionFeed(opened)
+    app.state.is_draining = False
     app.state.key_rate = RateLimit(api.key_calls_per_second, seconds=seconds)
     app.state.on_deletion = on_deletion
     for router in routers:
@@ -85,10 +87,14 @@ def create_app(
     add_problem_handlers(app)
     # The middleware that is added last is the first that a call meets.
     address_rate = RateLimit(api.address_calls_per_second, seconds=seconds)
+    rates = opened.catalog.shared_rates()
+    limits = {"key": app.state.key_rate, "address": address_rate}
+    app.state.sharing = None if rates is None else SharingRates(limits, rates)
     app.add_middleware(
         Gate, address_rate=address_rate, max_body_bytes=api.max_body_bytes, body_seconds=api.body_seconds
     )
     app.add_middleware(CallRecord, metrics=metrics, call_seconds=api.call_seconds)
+    app.add_middleware(TrustedProxies, networks=api.trusted_proxies)
     app.add_middleware(SecurityHeaders)  # first, so that the answer to an unforeseen failure has them too
     return app
 
@@ -104,5 +110,9 @@ class _App(FastAPI):
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.intake.open()
+    if app.state.sharing is not None:
+        app.state.sharing.start()
     yield
     await run_in_threadpool(app.state.intake.close)
+    if app.state.sharing is not None:
+        await run_in_threadpool(app.state.sharing.close)

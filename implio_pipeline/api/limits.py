@@ -1,14 +1,22 @@
 """Limits before any route: how often an address may call, how large a body may be, and how long it may take to arrive.
 
-Rate limits are token buckets in memory, one for each API key or network address. No address is written anywhere. They
-are our own code, since a library's adapter would be longer: libraries keep windows by the wall clock, while a bucket
-under a clock of ours is tested without waiting.
+Rate limits are token buckets in memory, one for each API key or network address. They are our own code, since a
+library's adapter would be longer: libraries keep windows by the wall clock, while a bucket under a clock of ours is
+tested without waiting.
+
+Several servers on one PostgreSQL share them: each tells the database four times a second what its callers have spent,
+and takes over what they have left (decision 0098). A call never waits for that, and no address is written: callers are
+keyed hashes there. If the database does not answer, each server limits for itself.
 """
 
 import asyncio
+import json
+import logging
 import math
-from collections.abc import Callable
-from threading import Lock
+from collections.abc import Callable, Mapping
+from itertools import count
+from threading import Event, Lock, Thread
+from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,7 +24,21 @@ from implio_pipeline.api.answers import problem
 from implio_pipeline.api.failures import BodyTooLarge, CallFailed, TooManyCalls, TooSlow
 
 _MOST_BUCKETS = 10_000
+EXCHANGE_SECONDS = 0.25
+"""The time between two exchanges with other servers."""
+_FORGET_EXCHANGES = 240
 _UNKNOWN = "unknown"
+_FAILURES = logging.getLogger("implio_pipeline.failures")
+
+
+class SharedRates(Protocol):
+    """What callers of all servers have left."""
+
+    def spend(self, limit: str, spent: Mapping[str, float], *, rate: float, burst: float) -> Mapping[str, float]:
+        """Subtract what callers have spent, and return what each has left."""
+
+    def forget(self) -> None:
+        """Delete callers who have not called for a while."""
 
 
 class RateLimit:
@@ -32,6 +54,9 @@ class RateLimit:
         self._burst = max(1.0, 2 * per_second)
         self._seconds = seconds
         self._buckets: dict[str, tuple[float, float]] = {}
+        self._spent: dict[str, float] = {}
+        """Tokens since the last exchange with other servers, by caller."""
+        self._is_shared = False
         self._lock = Lock()
 
     def take(self, who: str) -> None:
@@ -46,10 +71,34 @@ class RateLimit:
             tokens = min(self._burst, tokens + (now - since) * self._rate)
             if tokens >= 1:
                 self._buckets[who] = (tokens - 1, now)
+                if self._is_shared and len(self._spent) < _MOST_BUCKETS:
+                    self._spent[who] = self._spent.get(who, 0.0) + 1
                 self._forget(now)
                 return
         wait = math.ceil((1 - tokens) / self._rate)
         raise TooManyCalls("there are more calls than the limit allows", seconds=max(1, wait))
+
+    def exchange(self, name: str, rates: SharedRates) -> None:
+        """Tell other servers what callers have spent here since the last time, and take over what they have left.
+
+        Args:
+            name: The name of this limit.
+            rates: Where it is shared.
+
+        Raises:
+            CatalogUnavailable: the database does not answer.
+        """
+        with self._lock:
+            self._is_shared = True
+            spent, self._spent = self._spent, {}
+        if not spent:
+            return
+        left = rates.spend(name, spent, rate=self._rate, burst=self._burst)
+        now = self._seconds()
+        with self._lock:
+            for who, tokens in left.items():
+                # Calls that came during the exchange are told next time.
+                self._buckets[who] = (tokens - self._spent.get(who, 0.0), now)
 
     def _forget(self, now: float) -> None:
         """Bound the memory: forget full buckets, then the fuller half of the others, which lose least by it."""
@@ -58,6 +107,50 @@ class RateLimit:
             kept = {who: each for who, each in self._buckets.items() if now - each[1] < full_after}
             emptiest = sorted(kept, key=lambda who: kept[who][0])[: _MOST_BUCKETS // 2]
             self._buckets = {who: kept[who] for who in emptiest}
+
+
+class SharingRates:
+    """The thread that shares rate limits with other servers, from `start` to `close`.
+
+    Args:
+        limits: The limits, by name.
+        rates: Where they are shared.
+    """
+
+    def __init__(self, limits: Mapping[str, RateLimit], rates: SharedRates) -> None:
+        self._limits = limits
+        self._rates = rates
+        self._is_ending = Event()
+        self._thread = Thread(target=self._share, name="rates", daemon=True)
+
+    def start(self) -> None:
+        """Start to share."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop, and wait for the exchange under way."""
+        self._is_ending.set()
+        self._thread.join()
+
+    def exchange(self) -> None:
+        """Share what was spent until now.
+
+        Raises:
+            CatalogUnavailable: the database does not answer.
+        """
+        for name, limit in self._limits.items():
+            limit.exchange(name, self._rates)
+
+    def _share(self) -> None:
+        for exchanges in count(1):
+            if self._is_ending.wait(EXCHANGE_SECONDS):
+                return
+            try:
+                self.exchange()
+                if not exchanges % _FORGET_EXCHANGES:
+                    self._rates.forget()
+            except Exception as error:  # noqa: BLE001 -- until the next exchange each server limits for itself
+                _FAILURES.warning(json.dumps({"rates": type(error).__name__}))
 
 
 class Gate:

@@ -302,7 +302,7 @@ class WaitingLongest(Model):
 class Health(Model):
     """The server answers."""
 
-    status: Literal["alive"]
+    status: Literal["alive", "ready"]
 
 
 MODELS: tuple[type[Struct], ...] = (Problem, *Model.__subclasses__())

@@ -11,6 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from implio_pipeline.api.answers import json_answer
 from implio_pipeline.api.caller import recognise_caller
+from implio_pipeline.api.failures import ShuttingDown
 from implio_pipeline.api.models import Health, Wait, WaitingLongest
 from implio_pipeline.api.openapi import json_response, responses
 from implio_pipeline.remedies import wait_view
@@ -51,6 +52,20 @@ def _metrics(request: Request) -> Response:
 async def _health() -> Response:
     # It reads nothing, so that a busy catalog does not look like a dead server.
     return json_answer(Health(status="alive"))
+
+
+@router.get(
+    "/v1/ready",
+    operation_id="getReady",
+    summary="Check that the server takes calls",
+    description="Needs no key. For a load balancer: a server that is about to stop answers 503 and still takes calls.",
+    responses=responses({200: json_response("It takes calls.", "Health")}, 429, 503),
+)
+async def _ready(request: Request) -> Response:
+    # The catalog is not asked: if it is down, all servers are alike, and no other one could answer instead.
+    if request.app.state.is_draining:
+        raise ShuttingDown("the server is about to stop")
+    return json_answer(Health(status="ready"))
 
 
 @router.get(

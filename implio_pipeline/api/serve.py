@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, Timer
+from types import FrameType
 
 import uvicorn
 
@@ -97,14 +98,14 @@ def serve(home: Path | None, wanted: Serving, *, on_start: Callable[[str], None]
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # with them a caller could choose the address that its rate limit goes by
+            proxy_headers=False,  # with uvicorn's a caller could choose its address; `TrustedProxies` reads them
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=api.shutdown_seconds,
             ssl_context_factory=None if context is None else lambda *_: context,
         )
         shown = f"[{host}]" if ":" in host else host
         on_start(f"{'https' if context else 'http'}://{shown}:{listening.getsockname()[1]}")
-        _Server(config).run(sockets=[listening])
+        _Server(config, drain_seconds=api.drain_seconds).run(sockets=[listening])
 
 
 @contextmanager
@@ -146,17 +147,40 @@ def _code_of(error: Exception) -> str:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, but `run` returns. The original kills the process by signal, before the home is closed."""
+    """uvicorn's server, but `run` returns. The original kills the process by signal, before the home is closed.
+
+    Args:
+        config: uvicorn's settings.
+        drain_seconds: How long calls are still taken after SIGTERM, while `/v1/ready` says no.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._drain_seconds = drain_seconds
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop taking calls on the first signal, and stop waiting for those under way on a second Ctrl-C."""
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {
+            signal.SIGTERM: signal.signal(signal.SIGTERM, self._drain),
+            signal.SIGINT: signal.signal(signal.SIGINT, self.handle_exit),
+        }
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _drain(self, number: int, frame: FrameType | None) -> None:
+        """Say that the server is about to end, and end it once whoever spreads the calls has seen it."""
+        app = self.config.app
+        if self._drain_seconds and not app.state.is_draining:  # type: ignore[union-attr]  # our own app
+            app.state.is_draining = True  # type: ignore[union-attr]
+            ending = Timer(self._drain_seconds, self.handle_exit, (number, frame))
+            ending.daemon = True
+            ending.start()
+        else:  # told twice, or nobody has to be told
+            self.handle_exit(number, frame)
 
 
 def _is_loopback(host: str) -> bool:

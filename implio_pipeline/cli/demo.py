@@ -7,7 +7,7 @@ only if the vault holds no item of an erased person, and no byte of the home the
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from io import StringIO
@@ -43,11 +43,15 @@ _MARKETS = 2
 
 
 @dataclass(kw_only=True, slots=True)
-class _Story:
+class Story:
     """The number of the current chapter, and how long each step took."""
 
     session: Session
     home: Path
+    tick: Callable[..., int] = demo_steps.tick
+    """Does what Dagster's daemon would do now, as `demo_steps.tick` does, and returns the number of runs."""
+    probes: tuple[Probe, ...] = ()
+    """The people who ask for erasure."""
     started: float = field(default_factory=time.monotonic)
     chapter: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -93,9 +97,9 @@ def _demo(
         raise BadUse(f"--items must be at least {_MARKETS * LEAST_A_DAY} for each of --days")
     named = session.home or Path(os.environ.get(HOME_VARIABLE) or "data")
     home = demo_steps.prepare_home(session, named, is_fresh=is_fresh)
-    story = _Story(session=session, home=home)
+    story = Story(session=session, home=home)
     with _quiet(), Session(home=home, is_json=session.is_json).open_home() as opened:
-        shape = _tell(story, opened, items=items, days=days)
+        shape = tell(story, opened, items=items, days=days)
     session.answer(shape, lambda: None)
     if not shape["isProven"]:
         raise typer.Exit(ExitCode.NOT_VERIFIED)
@@ -109,14 +113,15 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _tell(story: _Story, opened: "OpenHome", *, items: int, days: int) -> dict[str, Any]:
+def tell(story: Story, opened: "OpenHome", *, items: int, days: int) -> dict[str, Any]:
+    """Run the demo in an open home, and return its result; `isProven` says whether it succeeded."""
     story.show(Text.assemble(("implio demo", "bold"), (f"  in {story.home}", "dim")))
     plan = _land(story, opened, items=items, days=days)
     story.head("Dagster's sensor sees the files and starts one run for each team")
     with story.timed("ingest", "Ingesting"):
-        runs = demo_steps.tick(story.home)
+        runs = story.tick(story.home)
     story.show(good(f"Encrypted, committed and queued in {story.seconds['ingest']} s ({count(runs, 'run')})"))
-    probes = demo_steps.probes_of(plan)
+    probes = story.probes = demo_steps.probes_of(plan)
     before, had = team_sums(opened), demo_steps.counted(story.home, probes)
     _request(story, opened, plan)
     _retain(story)
@@ -128,7 +133,7 @@ def _tell(story: _Story, opened: "OpenHome", *, items: int, days: int) -> dict[s
     return _prove(story, opened, probes, have, entries)
 
 
-def _land(story: _Story, opened: "OpenHome", *, items: int, days: int) -> DemoPlan:
+def _land(story: Story, opened: "OpenHome", *, items: int, days: int) -> DemoPlan:
     story.head("Three teams send their items")
     with story.timed("land", "Writing landing files"):
         demo_steps.make_teams(opened)
@@ -142,13 +147,13 @@ def _land(story: _Story, opened: "OpenHome", *, items: int, days: int) -> DemoPl
     return plan
 
 
-def _request(story: _Story, opened: "OpenHome", plan: DemoPlan) -> None:
+def _request(story: Story, opened: "OpenHome", plan: DemoPlan) -> None:
     story.head("People, a data protection officer and a leaving team ask for erasure")
     with story.timed("erase", "Erasing"):
         files = demo_steps.drop_requests(story.home, plan)
-        runs = demo_steps.tick(story.home)
+        runs = story.tick(story.home)
         approved = demo_steps.approve_leaving(opened)
-        runs += demo_steps.tick(story.home)
+        runs += story.tick(story.home)
     requests = opened.catalog.requests.all()
     kinds = ", ".join(sorted({request.kind.value for request in requests}))
     story.show(good(f"{count(len(requests), 'request')} ({kinds}) of {count(files.good, 'file')} carried out"))
@@ -157,14 +162,14 @@ def _request(story: _Story, opened: "OpenHome", plan: DemoPlan) -> None:
     story.show(good(f"Hidden, rewritten, verified, shredded in {story.seconds['erase']} s ({count(runs, 'run')})"))
 
 
-def _retain(story: _Story) -> None:
+def _retain(story: Story) -> None:
     story.head("acme shortens its retention; the nightly schedules apply it")
     with Session(home=story.home, is_json=True).open_home() as opened:
         policy = demo_steps.shorten_retention(opened)
         due = demo_steps.overdue(opened)
         today = opened.clock.now().date()
     with story.timed("retain", "Removing overdue items"):
-        runs = demo_steps.tick(story.home, nightly_on=today)
+        runs = story.tick(story.home, nightly_on=today)
     story.show(good(f"Items of acme are now {policy.text}"))
     files = f"{count(due.files_whole, 'file')} dropped unread, {due.files_mixed:,} rewritten"
     story.show(good(f"{count(due.items, 'overdue item')} and {due.rejected:,} rejected: {files}"))
@@ -172,7 +177,7 @@ def _retain(story: _Story) -> None:
 
 
 def _compare(
-    story: _Story,
+    story: Story,
     before: Sequence[TeamSums],
     after: Sequence[TeamSums],
     probes: Sequence[Probe],
@@ -208,7 +213,7 @@ def _compare(
 
 
 def _prove(
-    story: _Story,
+    story: Story,
     opened: "OpenHome",
     probes: Sequence[Probe],
     have: Sequence[int],
@@ -240,13 +245,9 @@ def _prove(
         ),
     ):
         story.show(bad(ill) if faults else good(well))
-    # 2. What to do next.
-    by_make = " with `make ui`, or" if story.home == Path.cwd() / "data" and Path("Makefile").exists() else ""
-    daemon, webserver = dagster_commands(story.home)
-    story.show(Text(f"\nDone in {total} s. Open Dagster's UI{by_make} with these two commands:", style="bold"))
-    story.show(Text(f"  {daemon}\n  {webserver}"), is_copied=True)
-    story.show(Text("Then look at the home:", style="bold"))
-    story.show(Text(f"  implio --home {story.home} status"), is_copied=True)
+    # 2. What to do next, where a home is left and no daemon runs on it.
+    if story.tick is demo_steps.tick:
+        _show_next(story, total)
     return {
         "home": story.home,
         "seconds": {**story.seconds, "total": total},
@@ -257,3 +258,12 @@ def _prove(
         "search": {"files": search.files, "bytes": search.size_bytes, "found": search.found},
         "isProven": not (findings or left or search.found or sum(have)),
     }
+
+
+def _show_next(story: Story, total: float) -> None:
+    by_make = " with `make ui`, or" if story.home == Path.cwd() / "data" and Path("Makefile").exists() else ""
+    daemon, webserver = dagster_commands(story.home)
+    story.show(Text(f"\nDone in {total} s. Open Dagster's UI{by_make} with these two commands:", style="bold"))
+    story.show(Text(f"  {daemon}\n  {webserver}"), is_copied=True)
+    story.show(Text("Then look at the home:", style="bold"))
+    story.show(Text(f"  implio --home {story.home} status"), is_copied=True)

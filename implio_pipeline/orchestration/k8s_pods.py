@@ -1,6 +1,6 @@
 """The pods of this program on Kubernetes: what every one of them has, in Kubernetes' own words (camel case).
 
-Two callers: the launcher, for the job of each run, and the manifests of everything that runs all the time.
+Two callers: the launcher, for the job of each run, and `deploy/k8s/render.py`, for everything that runs all the time.
 
 * Nothing runs as root, no privilege can be gained, no capability is left, and the image is read-only. What is written
   is in memory or in a folder that ends with the pod: catalog, vault, keys and ledger are elsewhere.

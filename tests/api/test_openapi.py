@@ -43,7 +43,7 @@ def document(made: Any) -> Any:
 def test_every_call_answers_as_the_document_says(document: Any, mode: GenerationMode) -> None:
     operations = [found.ok() for found in document.get_all_operations()]
     if mode is GenerationMode.NEGATIVE:  # nothing can be wrong with a call that needs nothing
-        operations = [each for each in operations if not each.path.startswith("/v1/health")]
+        operations = [each for each in operations if not each.path.startswith(("/v1/health", "/v1/ready"))]
     assert len(operations) >= 6
 
     for operation in operations:

@@ -71,6 +71,11 @@ def kms() -> str:
     return _address("kms", needs="moto.server")
 
 
+def server_folder(name: str) -> Path:
+    """Return the folder in which a server of this session keeps its files."""
+    return _session_folder() / name
+
+
 # ---- the session
 
 

@@ -35,11 +35,15 @@ from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.ports.accounts import AuditLog, Members
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.access_tables import audit_log, members, memberships, sessions, sign_in_attempts
-from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.engine import lock, reading, writing
 from implio_pipeline.stores.catalog.home_keys import home_key
 from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed_hash
 
 _LOOKUP = "member-lookup"
+
+
+_ATTEMPTS_LOCK = 0x7369676E696E
+"""PostgreSQL's advisory lock for counts of attempts to sign in."""
 
 
 class SqlMembers(Members):
@@ -55,7 +59,7 @@ class SqlMembers(Members):
         named = json.dumps({"email": member.email, "name": member.name})
         row = {
             "member_id": member.member_id,
-            "email_lookup": self._lookup(member.email),
+            "email_lookup": self.lookup(member.email),
             "sealed": self._seal.seal(named, context=f"member {member.member_id}"),
             "password_hash": password_hash,
             "is_temporary": member.is_temporary,
@@ -81,7 +85,7 @@ class SqlMembers(Members):
 
     @override
     def find(self, email: str) -> Member | None:
-        lookup = self._lookup(email)
+        lookup = self.lookup(email)
         with reading(self._engine) as connection:
             found = self._members(connection, members.c.email_lookup == lookup)
         return found[0] if found else None
@@ -148,9 +152,11 @@ class SqlMembers(Members):
 
     @override
     def begin_attempt(self, email: str, *, origin: str, now: datetime) -> datetime | None:
-        table, lookup = sign_in_attempts, self._lookup(email) + self._lookup(origin)
+        table, lookup = sign_in_attempts, self.lookup(email) + self.lookup(origin)
         with writing(self._engine) as connection:
-            # Counted before the password is compared, so that parallel guesses count like guesses in a row.
+            # Counted before the password is compared, so that parallel guesses count like guesses in a row. Guesses at
+            # different servers take turns too.
+            lock(connection, _ATTEMPTS_LOCK)
             row = connection.execute(select(table).where(table.c.email_lookup == lookup)).mappings().one_or_none()
             attempts = Attempts() if row is None else Attempts(failures=row["failures"], newest_at=row["newest_at"])
             until = attempts.locked_until()
@@ -166,12 +172,12 @@ class SqlMembers(Members):
 
     @override
     def forget_attempts(self, email: str, *, origin: str | None = None) -> None:
-        column, lookup = sign_in_attempts.c.email_lookup, self._lookup(email)
+        column, lookup = sign_in_attempts.c.email_lookup, self.lookup(email)
         if origin is None:
             # All origins of this account: their lookups begin with the lookup of the address.
             is_wanted = and_(column >= lookup, column < lookup + b"\xff" * (len(lookup) + 1))
         else:
-            is_wanted = column == lookup + self._lookup(origin)
+            is_wanted = column == lookup + self.lookup(origin)
         with writing(self._engine) as connection:
             connection.execute(delete(sign_in_attempts).where(is_wanted))
 
@@ -230,10 +236,11 @@ class SqlMembers(Members):
             )
         return sorted(found, key=lambda member: (member.name.casefold(), member.member_id))
 
-    def _lookup(self, email: str) -> bytes:
+    def lookup(self, text: str) -> bytes:
+        """Return the keyed hash of a text, such as a mail address: the same for every process of this home."""
         if self._key is None:
             self._key = home_key(self._engine, self._seal, _LOOKUP)
-        return keyed_hash(self._key, "lookup", email)
+        return keyed_hash(self._key, "lookup", text)
 
 
 class SqlAuditLog(AuditLog):

@@ -35,6 +35,7 @@ from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.policy_changes import SqlPolicyChanges
 from implio_pipeline.stores.catalog.requests import SqlRequests
 from implio_pipeline.stores.catalog.row_macs import RowMacs
+from implio_pipeline.stores.catalog.shared_rates import SharedRates
 from implio_pipeline.stores.catalog.tables import SECRETS, clock_readings, metadata
 from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.keys.home_seal import HomeSeal
@@ -150,6 +151,12 @@ class SqlCatalog(Catalog):
             [table.name for table in (*SECRETS, operators, members)],
             most_rows=None if is_thorough else _QUICK_SCRUB_ROWS,
         )
+
+    def shared_rates(self) -> SharedRates | None:
+        """Return where API servers share their rate limits; `None` on SQLite, where one server runs."""
+        if self._engine.dialect.name == "sqlite":
+            return None
+        return SharedRates(self._engine, self.members.lookup)
 
     def close(self) -> None:
         """Close every connection of this process. What its workers have claimed is free again."""
