@@ -1,6 +1,6 @@
 """Whether a long ledger slows down carrying out requests and finding a receipt.
 
-    python -m benchmarks.receipts [--receipts 20000] [--requests 20]
+    python -m benchmarks.receipts [--receipts 100000] [--requests 20]
 
 Requests are carried out as `implio erase --resume` does, before and after receipts are added to the ledger: copies of a
 real receipt, each with its own request id, chained and signed like every entry. Then one receipt is looked up by the
@@ -33,7 +33,7 @@ _AT_ONCE, _LOOK_UPS, _SCANS = 1_000, 200, 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--receipts", type=int, default=20_000)
+    parser.add_argument("--receipts", type=int, default=100_000)
     parser.add_argument("--requests", type=int, default=20)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +55,7 @@ def measure(services: Services, *, first: int, requests: int, receipts: int) -> 
     for start in range(0, receipts, _AT_ONCE):
         some = ids[start : start + _AT_ONCE]
         services.ledger.append([replace(real.statement, request_id=request_id, log=None) for request_id in some])
-    print(f"ledger: {services.ledger.size() / 1e6:.1f} MB, {receipts:,} receipts more")
+    print(f"ledger: {services.ledger.size():,} entries, {receipts:,} receipts more")
     timed("index brought up to date with all of them, once", lambda: found(services, ids[0]), times=1)
     resume(
         services, range(first + requests, first + 2 * requests), f"--resume, {receipts:,} receipts more in the ledger"
@@ -65,6 +65,9 @@ def measure(services: Services, *, first: int, requests: int, receipts: int) -> 
     timed("one receipt by the index", lambda: found(services, next(each)), times=_LOOK_UPS)
     each = iter(sought)
     timed("one receipt by reading the log", lambda: read_for(services, next(each)), times=_SCANS)
+    again = replace(real.statement, request_id=RequestId("one more"), log=None)
+    timed("one receipt appended", lambda: services.ledger.append([again]), times=_LOOK_UPS)
+    timed("the whole ledger verified", lambda: verified(services), times=1)
 
 
 def resume(services: Services, users: range, what: str) -> list[RequestId]:
@@ -93,6 +96,10 @@ def found(services: Services, request_id: RequestId) -> None:
     entry = services.ledger.receipt(request_id)
     assert entry is not None
     assert entry.body["requestId"] == request_id
+
+
+def verified(services: Services) -> None:
+    assert services.ledger.check() == []
 
 
 def read_for(services: Services, request_id: RequestId) -> None:

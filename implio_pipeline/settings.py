@@ -161,8 +161,8 @@ class LedgerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     url: str = "ledger"
-    """A folder, relative to the home. Back it up apart from the rest, and store it elsewhere if you can: a restored
-    backup must not replace it."""
+    """A folder, relative to the home, or `s3://BUCKET/PREFIX`. Back a folder up apart from the rest, and store it
+    elsewhere if you can: a restored backup must not replace it."""
 
 
 class ModerationSettings(BaseModel):
@@ -386,9 +386,9 @@ class Settings(BaseSettings):
         }
 
     @property
-    def ledger_folder(self) -> Path:
-        """The folder of the ledger's chains."""
-        return self.below(Path(self.ledger.url))
+    def ledger_place(self) -> Path | str:
+        """Where the ledger's chains are: a folder, or `s3://…`."""
+        return self.ledger.url if "://" in self.ledger.url else self.below(Path(self.ledger.url))
 
     @property
     def processor_register(self) -> list[Processor]:

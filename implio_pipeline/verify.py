@@ -21,8 +21,9 @@ import binascii
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -568,15 +569,53 @@ def _chain_in(folder: Path) -> str:
     return folder.name
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChainSource:
+    """Where a chain is read from."""
+
+    chain: str
+    public_key_pem: bytes
+    lines: Callable[[int], Iterable[bytes]]
+    """Returns the lines of the batches after a number."""
+
+
+def check_chains(
+    sources: Iterable[ChainSource], *, kept: Sequence[str] = (), since: str | None = None
+) -> list[ChainCheck]:
+    """Check chains, and compare them with what was kept. Returns the finished checks.
+
+    Args:
+        sources: The chains.
+        kept: Checkpoints and receipts; each is compared with its own chain.
+        since: Checkpoints that the checks begin after. A chain without one in it is checked from its start.
+
+    Raises:
+        ValueError: a key or what was kept cannot be read.
+    """
+    parts = [part for each in kept for part in kept_chains(each)]
+    begins = dict(kept_chains(since)) if since is not None else {}
+    checks = []
+    for source in sources:
+        its = [text for name, text in parts if name == source.chain]
+        check = ChainCheck(source.chain, source.public_key_pem, kept=its, since=begins.get(source.chain))
+        check.read(source.lines(check.batches))
+        check.finish()
+        checks.append(check)
+    for name in sorted({name for name, _ in parts} - {each.chain for each in checks}):
+        words = "what was kept is of another chain, which is not in the folder"
+        checks[0].findings.append(Finding(chain=name, batch=0, problem=words))
+    return checks
+
+
 def check_folder(
     ledger: Path, *, kept: Sequence[str] = (), since: str | None = None, public_key_pem: bytes | None = None
 ) -> list[ChainCheck]:
-    """Check every chain in a ledger's folder, and compare it with what was kept. Returns the finished checks.
+    """Check every chain in a ledger's folder; see `check_chains`.
 
     Args:
         ledger: The folder of one chain, or of several.
-        kept: Checkpoints and receipts; each is compared with its own chain.
-        since: Checkpoints that the checks begin after. A chain without one in it is checked from its start.
+        kept: Checkpoints and receipts.
+        since: Checkpoints that the checks begin after.
         public_key_pem: The key, kept elsewhere too, when the folder has one chain: whoever forges a ledger can replace
             the key beside it.
 
@@ -584,21 +623,19 @@ def check_folder(
         FileNotFoundError: there is no chain.
         ValueError: a key or what was kept cannot be read.
     """
-    parts = [part for each in kept for part in kept_chains(each)]
-    begins = dict(kept_chains(since)) if since is not None else {}
-    checks = []
-    for folder in chain_folders(ledger):
-        pem, chain = public_key_pem or (folder / "public.pem").read_bytes(), _chain_in(folder)
-        its = [text for name, text in parts if name == chain]
-        check = ChainCheck(chain, pem, kept=its, since=begins.get(chain))
-        check.read(lines_in(folder, after=check.batches))
-        check.finish()
-        checks.append(check)
-    missing = {name for name, _ in parts} - {each.chain for each in checks}
-    for name in sorted(missing):
-        words = "what was kept is of another chain, which is not in the folder"
-        checks[0].findings.append(Finding(chain=name, batch=0, problem=words))
-    return checks
+    sources = [
+        ChainSource(
+            chain=_chain_in(folder),
+            public_key_pem=public_key_pem or (folder / "public.pem").read_bytes(),
+            lines=partial(_lines_after, folder),
+        )
+        for folder in chain_folders(ledger)
+    ]
+    return check_chains(sources, kept=kept, since=since)
+
+
+def _lines_after(folder: Path, number: int) -> Iterator[bytes]:
+    return lines_in(folder, after=number)
 
 
 # ---- signed notes

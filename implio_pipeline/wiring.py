@@ -56,6 +56,7 @@ from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.rings import RegionalKeyRing
 from implio_pipeline.stores.landing.zone import LandingFolder
 from implio_pipeline.stores.ledger.batch_file import BatchFile
+from implio_pipeline.stores.ledger.batch_objects import BatchObjects, check_lock
 from implio_pipeline.stores.ledger.chain import Chain
 from implio_pipeline.stores.ledger.index import IndexFile
 from implio_pipeline.stores.ledger.ledger import ChainedLedger
@@ -63,12 +64,15 @@ from implio_pipeline.stores.ledger.signing import SigningKeyFile, pem_of
 from implio_pipeline.stores.leftovers import LeftoverFolders
 from implio_pipeline.stores.local_checks import check_certificate, check_disk, check_folders
 from implio_pipeline.stores.local_tls import LocalAuthority
+from implio_pipeline.stores.objects.bucket import BucketAddress, ObjectBucket
+from implio_pipeline.stores.objects.bucket_settings import check_bucket
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.sign_in_secrets import LocalSignInSecrets
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionFolders
 from implio_pipeline.stores.vault.vault import EncryptedVault
 from implio_pipeline.stores.webhook_client import HttpWebhookClient
+from implio_pipeline.verify import ChainSource
 
 if TYPE_CHECKING:
     from implio_pipeline.query.lake import Lake
@@ -126,7 +130,11 @@ class OpenHome:
     @cached_property
     def ledger(self) -> ChainedLedger:
         """The signed chains of what was requested and erased: one for each region, and one for the home."""
-        index = IndexFile(self.settings.ledger_folder / "index.db")
+        place = self.settings.ledger_place
+        folder = place if isinstance(place, Path) else self.settings.home / "ledger"
+        if folder is not place:
+            make_folder(folder)  # a bucket's index is in the home: every machine makes its own from the batches
+        index = IndexFile(folder / "index.db")
         chains = [
             Chain(storage, key, index, self._ledger_clock)
             for storage, key in self._ledger_parts()
@@ -134,12 +142,31 @@ class OpenHome:
         ]
         return ChainedLedger(chains, self._region_of)
 
-    def _ledger_parts(self) -> Iterator[tuple[BatchFile, SigningKeyFile]]:
+    def _ledger_parts(self) -> Iterator[tuple[BatchFile | BatchObjects, SigningKeyFile]]:
         """Yield the storage and the signing key of each chain."""
         for name, address in self.settings.key_addresses.items():
             # Where a key service has the root keys, the signing key is in the home: every machine needs it.
             folder = address if isinstance(address, Path) else self.settings.home / "keys" / name
-            yield BatchFile(self.settings.ledger_folder / name, name), SigningKeyFile(folder / "ledger.pem")
+            yield self._ledger_storage(name), SigningKeyFile(folder / "ledger.pem")
+
+    def _ledger_storage(self, chain: Region) -> BatchFile | BatchObjects:
+        if (bucket := self.ledger_bucket) is not None:
+            return BatchObjects(bucket, chain)
+        return BatchFile(Path(self.settings.ledger_place) / chain, chain)
+
+    def ledger_sources(self) -> Iterator[ChainSource]:
+        """Yield the chains of a ledger in a bucket, for checking them."""
+        for storage, _ in self._ledger_parts():
+            if isinstance(storage, BatchObjects):
+                yield ChainSource(
+                    chain=storage.chain, public_key_pem=storage.public_key(), lines=storage.lines_after_batch
+                )
+
+    @cached_property
+    def ledger_bucket(self) -> ObjectBucket | None:
+        """The bucket of the ledger; `None` if it is in a folder."""
+        place = self.settings.ledger_place
+        return None if isinstance(place, Path) else ObjectBucket(BucketAddress.parse(place))
 
     def make_ledger(self) -> None:
         """Make the signing key and the empty chain of the home and of each region. What exists is kept."""
@@ -318,7 +345,13 @@ class OpenHome:
             about="Certificate of the API server",
             examine=lambda: check_certificate(*self._server_paths(), now=self.clock.now()),
         )
-        # 3. Dagster, and what executes its runs.
+        # 3. The bucket of the ledger, and whether it forbids to delete.
+        if (bucket := self.ledger_bucket) is not None:
+            yield Checkup(
+                about="Bucket of the ledger", examine=lambda: check_bucket(bucket, now=self.clock.now, may_lock=True)
+            )
+            yield Checkup(about="Lock of the ledger", examine=lambda: check_lock(bucket))
+        # 4. Dagster, and what executes its runs.
         yield Checkup(
             about="Dagster",
             examine=lambda: check_storage(home, self.dagster_url, catalog_url=settings.catalog, now=self.clock.now()),

@@ -20,7 +20,7 @@ from implio_pipeline.domain.ids import Region, RequestId, RequestKind
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, WholeReceipt
 from implio_pipeline.domain.sentences import count, keys_text, newer_text, not_reachable_text, result_text, size_text
 from implio_pipeline.ports.ledger import LedgerEntry
-from implio_pipeline.verify import Finding, check_folder, check_receipt
+from implio_pipeline.verify import Finding, check_chains, check_folder, check_receipt
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import OpenHome
@@ -52,7 +52,7 @@ def _show(context: typer.Context, request_id: _RequestName) -> None:
     """Show the receipt of a request; --json gives the entry with its proof, for `receipts verify`."""
     with opened_home(context) as (session, opened):
         entry = _entry(opened, RequestId(request_id))
-    session.answer(entry.shape(), lambda: receipt_view(entry, opened.settings.ledger_folder))
+    session.answer(entry.shape(), lambda: receipt_view(entry, opened.settings.ledger_place))
 
 
 @_receipts.command("page")
@@ -149,17 +149,20 @@ def _verify(
     if single is not None and pem is not None:
         _answer(session, "the receipt", check_receipt(single, pem), said="The receipt verifies: in a signed batch")
         return
-    if ledger is None:
-        with session.open_home() as opened:
-            ledger = opened.settings.ledger_folder
-    # 2. Check.
+    texts = [each for each in (kept, single) if each is not None]
+    # 2. Check the folder that is given, or the ledger of the home: a folder too, or a bucket.
     try:
-        checks = check_folder(
-            ledger,
-            kept=[each for each in (kept, single) if each is not None],
-            since=begins,
-            public_key_pem=pem,
-        )
+        if ledger is None:
+            with session.open_home() as opened:
+                place, sources = opened.settings.ledger_place, opened.ledger_sources
+                checks = (
+                    check_folder(place, kept=texts, since=begins, public_key_pem=pem)
+                    if isinstance(place, Path)
+                    else check_chains(sources(), kept=texts, since=begins)
+                )
+        else:
+            place = ledger
+            checks = check_folder(ledger, kept=texts, since=begins, public_key_pem=pem)
     except FileNotFoundError:
         raise LedgerBroken("the folder has no chain of batches with a public.pem beside it") from None
     except ValueError as error:
@@ -169,8 +172,8 @@ def _verify(
     size = f"{count(entries, 'entry')} in {count(batches, 'signed batch')}"
     chains = [{"chain": each.chain, "batches": each.batches, "entries": each.entries} for each in checks]
     findings = [finding for each in checks for finding in each.findings]
-    said = f"The ledger verifies: {size} ({ledger})"
-    _answer(session, str(ledger), findings, said=said, more={"entries": entries, "chains": chains})
+    said = f"The ledger verifies: {size} ({place})"
+    _answer(session, str(place), findings, said=said, more={"entries": entries, "chains": chains})
 
 
 def _answer(
@@ -232,7 +235,7 @@ def receipts_table(entries: Iterable[LedgerEntry[Receipt]]) -> RenderableType:
     )
 
 
-def receipt_view(entry: LedgerEntry[Receipt], ledger_folder: Path) -> RenderableType:
+def receipt_view(entry: LedgerEntry[Receipt], ledger_place: Path | str) -> RenderableType:
     """Return one receipt for people: the result first, then the figures."""
     receipt = entry.statement
     kind, outcome, erased, proof = receipt.kind, receipt.outcome, receipt.erased, receipt.verification
@@ -272,7 +275,7 @@ def receipt_view(entry: LedgerEntry[Receipt], ledger_folder: Path) -> Renderable
     lines += [("hold", hold.hold_id, f"keeps {count(hold.items, 'item')} ({hold.reason})") for hold in holds]
     if receipt.policy is not None:
         lines.append(("policy", receipt.policy))
-    where = f"signed, in batch {entry.batch} of chain {entry.chain}, {ledger_folder}"
+    where = f"signed, in batch {entry.batch} of chain {entry.chain}, {ledger_place}"
     lines.append(("receipt", f"#{entry.sequence}", where))
     text = result_text(outcome)
     first = warning(text) if outcome.withheld or outcome.is_nothing_matched else good(text)

@@ -63,7 +63,7 @@ def _show(context: typer.Context, request_id: _RequestName) -> None:
         session.answer(shape, lambda: _open_view(request, outcome, done))
     else:
         standing = [warning(standing_text(request))] if standing_text(request) else []
-        session.answer(shape, lambda: Group(receipt_view(entry, opened.settings.ledger_folder), *standing))
+        session.answer(shape, lambda: Group(receipt_view(entry, opened.settings.ledger_place), *standing))
 
 
 @_requests.command("approve")

@@ -46,7 +46,7 @@ class Results:
     """Requests after an attempt, each with its newest receipt if it has one."""
 
     requests: list[tuple[Request, RequestOutcome, LedgerEntry[Receipt] | None]] = field(default_factory=list)
-    ledger_folder: Path
+    ledger_place: Path | str
 
     def __bool__(self) -> bool:
         return bool(self.requests)
@@ -78,7 +78,7 @@ class Results:
         """Return a single request with its receipt in full, several as one table."""
         if len(self.requests) == 1:
             request, outcome, entry = self.requests[0]
-            return unfinished(request, outcome) if entry is None else receipt_view(entry, self.ledger_folder)
+            return unfinished(request, outcome) if entry is None else receipt_view(entry, self.ledger_place)
         rows = [
             [
                 request.request_id,
@@ -93,7 +93,7 @@ class Results:
             for request, outcome, entry in self.requests
         ]
         columns = ("request", "team", "kind", "state", "erased", "held back", "files", "keys")
-        return Group(table(columns, rows, spare=("keys", "files")), good(f"Receipts are in {self.ledger_folder}"))
+        return Group(table(columns, rows, spare=("keys", "files")), good(f"Receipts are in {self.ledger_place}"))
 
 
 def carry_out(session: Session, opened: "OpenHome", *, only: Iterable[RequestId], again: bool = False) -> Results:
@@ -109,7 +109,7 @@ def carry_out(session: Session, opened: "OpenHome", *, only: Iterable[RequestId]
             (request, outcome, newest_receipt(request, receipts.get(request.request_id, [])))
             for request, outcome in outcomes_of(opened, requests)
         ],
-        ledger_folder=opened.settings.ledger_folder,
+        ledger_place=opened.settings.ledger_place,
     )
 
 

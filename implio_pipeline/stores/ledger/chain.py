@@ -19,7 +19,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from implio_pipeline.domain.errors import KeyMissing, LedgerBroken, LedgerUnavailable, PlanOutdated, StorageFull
+from implio_pipeline.domain.errors import (
+    KeyMissing,
+    LedgerBroken,
+    LedgerUnavailable,
+    PlanOutdated,
+    StorageFailed,
+    StorageFull,
+)
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.instants import instant_text
@@ -487,6 +494,8 @@ def explained() -> Iterator[None]:
     """
     try:
         yield
+    except StorageFailed as error:
+        raise LedgerUnavailable(f"the ledger: {error.facts}") from error
     except OSError as error:
         fault = fault_of(error)
         raise fault if isinstance(fault, StorageFull) else LedgerUnavailable(f"the ledger: {fault.facts}") from error
