@@ -54,6 +54,10 @@ _REMEDIES: Mapping[str, str] = {
     ),
     "key-returned": "Run `implio restore`: it destroys the key again, and erases again what was erased.",
     "catalog-outdated": "Run `implio restore`: it erases again what the ledger knows was erased.",
+    "catalog-unsafe": (
+        "Turn on `fsync` and `full_page_writes` at the server; for a server that only serves tests, set "
+        "catalog_server.allow_unsafe_server."
+    ),
     "queue-unknown": (
         "Run `implio queue list` to see the queues that exist, or add it with `implio queue add QUEUE --team TEAM`."
     ),

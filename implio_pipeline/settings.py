@@ -165,6 +165,23 @@ class LedgerSettings(BaseModel):
     elsewhere if you can: a restored backup must not replace it."""
 
 
+class CatalogSettings(BaseModel):
+    """What one process may take of a PostgreSQL server. SQLite needs no such limits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    connections: int = Field(default=10, ge=1, le=1_000)
+    """The most connections of one process. Deletions may open four more, so that none waits for ingestion."""
+    wait_seconds: float = Field(default=30, gt=0, le=3_600)
+    """How long to wait for a connection, and for a lock that another transaction holds."""
+    statement_seconds: float = Field(default=900, gt=0, le=86_400)
+    """How long one statement may run."""
+    idle_seconds: float = Field(default=120, ge=1, le=3_600)
+    """The server ends a transaction whose process was paused for this long."""
+    allow_unsafe_server: bool = False
+    """Whether to use a server with `fsync` or `full_page_writes` off, which loses commits when its machine stops."""
+
+
 class ModerationSettings(BaseModel):
     """When verdicts are written into files, and how long the feed keeps them."""
 
@@ -309,7 +326,9 @@ class Settings(BaseSettings):
     """Where the home's own root key is: as `keys` of a region; by default the folder `keys/home` in the home."""
     key_cache: KeyCacheSettings = Field(default_factory=KeyCacheSettings)
     catalog_url: str | None = None
-    """SQLAlchemy URL of the catalog; a SQLite file in the home by default."""
+    """SQLAlchemy URL of the catalog; a SQLite file in the home by default. The password may come from `PGPASSWORD`,
+    `PGPASSFILE` or a service file instead."""
+    catalog_server: CatalogSettings = Field(default_factory=CatalogSettings)
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     landing: LandingSettings = Field(default_factory=LandingSettings)
     requests: RequestSettings = Field(default_factory=RequestSettings)

@@ -45,6 +45,7 @@ from implio_pipeline.ports.accounts import AccountServices
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
 from implio_pipeline.stores.catalog.access import SqlPeople
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
+from implio_pipeline.stores.catalog.postgresql import Limits
 from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.dagster_checks import check_celery, check_k8s, check_storage
 from implio_pipeline.stores.dagster_state import orchestration_facts
@@ -103,7 +104,15 @@ class OpenHome:
     @cached_property
     def catalog(self) -> SqlCatalog:
         """The database. Opening it brings its tables up to date."""
-        return open_catalog(self.settings.catalog, self.key_ring)
+        server = self.settings.catalog_server
+        limits = Limits(
+            connections=server.connections,
+            wait_seconds=server.wait_seconds,
+            statement_seconds=server.statement_seconds,
+            idle_seconds=server.idle_seconds,
+            is_unsafe_allowed=server.allow_unsafe_server,
+        )
+        return open_catalog(self.settings.catalog, self.key_ring, limits)
 
     @cached_property
     def key_cache(self) -> KeyCache:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.catalogs import copy_home, make_homes_with_databases
 from support.depth import examples
 from support.home import Home, a_home, opened_at
 
@@ -25,6 +26,7 @@ os.environ["IMPLIO_CLOCK__BEHIND_MINUTES"] = os.environ["IMPLIO_CLOCK__AHEAD_DAY
 )
 os.environ["IMPLIO_ACCESS__GRANTS"] = "none"  # tests of grants turn them on; the identity class always needs one
 
+make_homes_with_databases()  # with TEST_CATALOG=postgresql
 settings.register_profile("any machine", deadline=None, max_examples=examples(100))
 settings.load_profile("any machine")  # on a busy machine 10 ms may become a second
 _LONG = tuple(Path(__file__).parent / folder for folder in ("end_to_end", "reliability"))
@@ -58,7 +60,7 @@ def empty_home(scratch: Path) -> Path:
 @pytest.fixture
 def home(empty_home: Path, tmp_path: Path) -> Iterator[Home]:
     """An open home for one test."""
-    shutil.copytree(empty_home, tmp_path / "home")
+    copy_home(empty_home, tmp_path / "home")
     with opened_at(tmp_path / "home") as opened_home:
         yield opened_home
 
@@ -74,7 +76,7 @@ def new_home(empty_home: Path, scratch: Path) -> Iterator[Callable[[], Home]]:
             stack.close()
             made += 1
             folder = scratch / f"home-{made}"
-            shutil.copytree(empty_home, folder)
+            copy_home(empty_home, folder)
             stack.callback(shutil.rmtree, folder)
             return stack.enter_context(opened_at(folder))
 

@@ -310,6 +310,13 @@ class CatalogUnavailable(ImplioError):
     remedy = "Check the disk, the permissions and the server that hold the catalog, then run it again."
 
 
+class CatalogUnsafe(ImplioError):
+    """The catalog's server may lose what it has confirmed, or is too old. Nothing was changed."""
+
+    code = "catalog-unsafe"
+    remedy = "Turn on fsync and full_page_writes at the server, or use a newer server."
+
+
 class ClockWrong(ImplioError):
     """The clock is too far behind or ahead of the newest instant that this home knows. Nothing was changed."""
 

@@ -137,9 +137,7 @@ class Manifest(Protocol):
         is_filtered: bool = True,
         is_checked: bool = True,
     ) -> Iterator[VaultFile]:
-        """Yield the live files of one instant, by team and day.
-
-        The iterator holds a snapshot of the database: exhaust it or close it.
+        """Yield the live files, by team and day. The files of a team are those of one instant.
 
         Args:
             team: Whose files; of all teams when `None`.
@@ -175,7 +173,7 @@ class Manifest(Protocol):
     ) -> Iterator[VaultFile]:
         """Yield the live files that a rule may reach, judged by their ranges and counts; in no order.
 
-        The iterator holds a snapshot of the database: exhaust it or close it.
+        They are those of one instant, and read page by page: one that was replaced since is yielded as it was.
 
         Args:
             team: Whose files.
@@ -185,6 +183,7 @@ class Manifest(Protocol):
 
         Raises:
             CatalogTampered: a row was altered; with `is_proven` also if one was added or deleted.
+            PlanOutdated: there are more than a page of them, and one was replaced and forgotten since.
         """
 
     def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:

@@ -1,6 +1,6 @@
 """What every catalog promises, port by port; and the samples that the catalog's other tests use.
 
-Runs on SQLite, and on PostgreSQL too where IMPLIO_TEST_POSTGRES names an empty database it may empty again.
+Runs on SQLite and on PostgreSQL.
 """
 
 import os
@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
-from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
 from support.home import NOBODY_APPROVES
 from support.ring import OneKey
 
@@ -46,30 +44,16 @@ NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 DAY = date(2026, 2, 1)
 ADS = TeamId("ads")
 CARS = TeamId("cars")
-POSTGRES = os.environ.get("IMPLIO_TEST_POSTGRES")
-STORES = ["sqlite", *(["postgresql"] if POSTGRES else [])]
 _numbers = count(1)
 
 
-@pytest.fixture(params=STORES)
-def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlCatalog]:
-    if request.param == "postgresql":
-        empty_postgres()
-    opened = open_catalog(
-        POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/catalog.sqlite", OneKey()
-    )
+@pytest.fixture
+def catalog(url: str) -> Iterator[SqlCatalog]:
+    opened = open_catalog(url, OneKey())
     add_team(opened, ADS)
     add_team(opened, CARS)
     yield opened
     opened.close()
-
-
-def empty_postgres() -> None:
-    engine = create_engine(POSTGRES)
-    with engine.begin() as connection:
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
-    engine.dispose()
 
 
 def number() -> int:

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 from support.ring import OneKey
-from test_catalog import ADS, CARS, NOW, POSTGRES, STORES, add_team, empty_postgres
+from test_catalog import ADS, CARS, NOW, add_team
 
 from implio_pipeline.domain.access import Grant, GrantId, GrantRefused, PersonKey, Purpose
 from implio_pipeline.domain.audit_log import GENESIS, LoggedRead, ReadDoor, chain_faults
@@ -25,13 +24,9 @@ ANN, BOB = PersonKey("a" * 32), PersonKey("b" * 32)
 MANY_READS = 7
 
 
-@pytest.fixture(params=STORES)
-def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlCatalog]:
-    if request.param == "postgresql":
-        empty_postgres()
-    opened = open_catalog(
-        POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/catalog.sqlite", OneKey()
-    )
+@pytest.fixture
+def catalog(url: str) -> Iterator[SqlCatalog]:
+    opened = open_catalog(url, OneKey())
     add_team(opened, ADS)
     add_team(opened, CARS)
     yield opened

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from support.home import NOBODY_APPROVES
@@ -14,12 +13,9 @@ from support.ring import OneKey
 from test_catalog import (
     ADS,
     NOW,
-    POSTGRES,
-    STORES,
     add_team,
     change,
     commit_files,
-    empty_postgres,
     prepared,
     request_for,
     user,
@@ -34,13 +30,6 @@ from implio_pipeline.domain.scope import TeamRule, UserRule
 from implio_pipeline.stores.catalog.catalog import open_catalog
 
 RUNNERS = 6
-
-
-@pytest.fixture(params=STORES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgresql":
-        empty_postgres()
-    return POSTGRES if request.param == "postgresql" else f"sqlite:///{tmp_path}/catalog.sqlite"
 
 
 def race(act: Callable[[int], bool], runners: int = RUNNERS) -> list[bool]:
@@ -146,16 +135,16 @@ def _open_in_process(url: str, start: object, opened: object) -> None:
     catalog.close()
 
 
-def test_processes_that_open_an_empty_catalog_at_once_all_succeed(url: str) -> None:
-    results = _run_processes(_open_in_process, 4, url)
+def test_processes_that_open_an_empty_catalog_at_once_all_succeed(empty_url: str) -> None:
+    results = _run_processes(_open_in_process, 4, empty_url)
 
     assert results == [True] * 4
 
 
-def test_threads_that_open_an_empty_catalog_at_once_all_succeed(url: str) -> None:
+def test_threads_that_open_an_empty_catalog_at_once_all_succeed(empty_url: str) -> None:
     catalogs = []
 
-    race(lambda _: bool(catalogs.append(open_catalog(url, OneKey()))))
+    race(lambda _: bool(catalogs.append(open_catalog(empty_url, OneKey()))))
 
     assert [catalog.teams.all() for catalog in catalogs] == [[]] * RUNNERS
     for catalog in catalogs:
@@ -168,7 +157,7 @@ def _run_processes(target: Callable[..., None], processes: int, *arguments: obje
     running = [spawn.Process(target=target, args=(*arguments, start, results)) for _ in range(processes)]
     for process in running:
         process.start()
-    found = [results.get(timeout=60) for _ in running]
+    found = [results.get(timeout=600) for _ in running]
     for process in running:
         process.join()
     assert [process.exitcode for process in running] == [0] * processes

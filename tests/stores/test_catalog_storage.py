@@ -17,13 +17,10 @@ from support.ring import OneKey
 from test_catalog import (
     ADS,
     NOW,
-    POSTGRES,
-    STORES,
     accept,
     add_team,
     change,
     commit_files,
-    empty_postgres,
     entry,
     sealed_file,
     shredded,
@@ -127,13 +124,12 @@ def test_scrubbing_gives_up_while_a_reader_holds_an_older_snapshot(
     monkeypatch.setattr("implio_pipeline.stores.catalog.sqlite._SCRUB_MILLISECONDS", 10)
     old = sealed_file()
     commit_files(catalog, old)
-    listing = catalog.manifest.files()
-    next(listing)
-    catalog.manifest.commit(change(catalog, remove=(old.file.file_id,)))
 
-    catalog.scrub()
-    held = bytes_on_disk(file)
-    listing.close()  # type: ignore[attr-defined]
+    with engine.reading(catalog._engine) as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM vault_files").scalar()
+        catalog.manifest.commit(change(catalog, remove=(old.file.file_id,)))
+        catalog.scrub()
+        held = bytes_on_disk(file)
     catalog.scrub()
 
     assert old.keys[0].wrapped in held
@@ -183,11 +179,8 @@ def test_every_connection_is_guarded(catalog: SqlCatalog) -> None:
     assert guards == dict(zip(asked, ("wal", 2, 1, 1, 2, 30_000), strict=True))
 
 
-@pytest.mark.parametrize("store", STORES)
-def test_a_database_made_by_migrations_equals_the_tables(store: str, file: Path) -> None:
-    if store == "postgresql":
-        empty_postgres()
-    database = connect(POSTGRES if store == "postgresql" else f"sqlite:///{file}")
+def test_a_database_made_by_migrations_equals_the_tables(empty_url: str) -> None:
+    database = connect(empty_url)
     whole._upgrade(database)
 
     with database.connect() as connection:
@@ -201,6 +194,38 @@ def test_opening_runs_to_the_newest_migration_there_is() -> None:
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
 
     assert scripts.get_heads() == [whole._HEAD]
+
+
+TOLD = {"it may go on": (1, True), "it may not": (2, False)}
+
+
+@pytest.mark.parametrize(("oldest", "goes_on"), TOLD.values(), ids=TOLD)
+def test_beside_a_newer_version_an_older_program_goes_on_while_the_catalog_says_it_may(
+    url: str, oldest: int, goes_on: bool
+) -> None:
+    open_catalog(url, OneKey()).close()
+    newer = connect(url)
+    with newer.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE teams ADD COLUMN of_a_newer_version INTEGER DEFAULT 7")
+        connection.exec_driver_sql(f"UPDATE catalog_format SET newest_number = 2, oldest_number = {oldest}")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002_of_a_newer_version'")
+    newer.dispose()
+
+    if not goes_on:
+        with pytest.raises(CatalogNewer):
+            open_catalog(url, OneKey())
+        return
+    older = open_catalog(url, OneKey())
+    add_team(older, ADS)
+    kept = sealed_file()
+    commit_files(older, kept)
+
+    assert list(older.manifest.files()) == [kept.file]
+    with older._engine.connect() as connection:
+        assert (
+            connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "0002_of_a_newer_version"
+        )
+    older.close()
 
 
 def test_a_home_of_a_commit_with_other_tables_is_refused_instead_of_half_opened(file: Path) -> None:

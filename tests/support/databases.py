@@ -32,11 +32,11 @@ def new_database(*, template: str | None = None, is_empty: bool = False) -> str:
         is_empty: Whether it has no tables.
     """
     name = f"catalog_{getpid()}_{next(_numbers)}"
+    _empty_catalog()
     if is_empty:
         _make_role()
         _execute(f"CREATE DATABASE {name} OWNER {ROLE}")
     elif template is None:
-        _empty_catalog()
         _copy(_EMPTY, name)
     else:
         _copy(name_of(template), name)

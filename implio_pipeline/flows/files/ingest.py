@@ -261,7 +261,8 @@ def _is_in(services: Services, team: Team, file: LandingFile) -> bool:
     first, last = record.first_day or date.max, record.last_day or date.min
 
     def is_left() -> bool:
-        files = [each for each in services.catalog.manifest.files(team.team) if first <= each.day <= last]
+        listed = services.catalog.manifest.files(team.team, is_filtered=False)
+        files = [each for each in listed if first <= each.day <= last]
         if record.batch_id is None:  # rejected text has no batch id: any rejected text of those days counts
             return any(each.kind is FileKind.REJECTED for each in files)
         return any(

@@ -67,7 +67,7 @@ def shred_old_class_keys(services: Services, team: TeamId) -> int:
 
 def _rekey_files(services: Services, team: TeamId, old: set[KeyId]) -> None:
     manifest = services.catalog.manifest
-    for sealed in manifest.sealed(list(manifest.files(team))):
+    for sealed in manifest.sealed(list(manifest.files(team, is_filtered=False))):
         if not any(key.team_key_id in old for key in sealed.keys):
             continue
         try:

@@ -342,7 +342,7 @@ def _lifted(known: LedgerState, request: Request) -> Request:
 def _look_for_missing(services: Services, summary: RestoreSummary, *, is_given_up: bool) -> None:
     """Name the files that are not in storage, or give them up; never those that a legal hold may cover."""
     catalog = services.catalog
-    missing = [file for file in catalog.manifest.files() if services.vault.look(file) is None]
+    missing = [file for file in catalog.manifest.files(is_filtered=False) if services.vault.look(file) is None]
     for team in sorted({file.team for file in missing}):
         held_at, holds = catalog.holds.newest(team), holds_in_force(catalog.holds, team, now=services.clock.now())
         theirs = [file for file in missing if file.team == team]

@@ -445,7 +445,7 @@ def _retire_team_keys(services: Services, team: TeamId, summary: RotationSummary
         prints = keychain.fingerprints(old)
         # 3. Wrap the keys of files under the newest keys.
         old_ids = {key.key_id for key in old}
-        for files in chunks(catalog.manifest.files(team), _COMMIT_FILES):
+        for files in chunks(catalog.manifest.files(team, is_filtered=False), _COMMIT_FILES):
             stale = [
                 sealed
                 for sealed in catalog.manifest.sealed(files)

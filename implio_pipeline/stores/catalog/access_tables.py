@@ -12,21 +12,20 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    String,
     Table,
     false,
 )
 
 from implio_pipeline.domain.access import Purpose
 from implio_pipeline.domain.audit_log import ReadDoor
-from implio_pipeline.stores.catalog.column_types import Instant, Sequence, Word
+from implio_pipeline.stores.catalog.column_types import Instant, Sequence, Text, Word
 from implio_pipeline.stores.catalog.tables import metadata
 
 home_keys = Table(
     "home_keys",
     metadata,
-    Column("name", String(32), primary_key=True),
-    Column("root_key_id", String(512), nullable=False),
+    Column("name", Text(32), primary_key=True),
+    Column("root_key_id", Text(512), nullable=False),
     Column("wrapped", LargeBinary, nullable=False),
 )
 """Keys of the home that serve many values, wrapped under its root key. See `docs/FORMAT.md`, Sealed values."""
@@ -34,7 +33,7 @@ home_keys = Table(
 home_root_keys = Table(
     "home_root_keys",
     metadata,
-    Column("root_key_id", String(512), primary_key=True),
+    Column("root_key_id", Text(512), primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
 )
 """A key for each epoch of the home's root key, wrapped under it, if the root key is in a key service."""
@@ -42,10 +41,10 @@ home_root_keys = Table(
 members = Table(
     "members",
     metadata,
-    Column("member_id", String(64), primary_key=True),
+    Column("member_id", Text(64), primary_key=True),
     Column("email_lookup", LargeBinary, nullable=False, unique=True),
     Column("sealed", LargeBinary, nullable=False),
-    Column("password_hash", String(256), nullable=False),
+    Column("password_hash", Text(256), nullable=False),
     Column("sealed_code", LargeBinary),
     Column("code_step", BigInteger, nullable=False, server_default="0"),
     Column("is_temporary", Boolean, nullable=False, server_default=false()),
@@ -57,7 +56,7 @@ memberships = Table(
     metadata,
     Column("member_id", ForeignKey("members.member_id"), primary_key=True),
     Column("team", ForeignKey("teams.team"), primary_key=True),
-    Column("role", String(32), nullable=False),
+    Column("role", Text(32), nullable=False),
     Index(None, "team"),
 )
 
@@ -65,7 +64,7 @@ sessions = Table(
     "sessions",
     metadata,
     # A hash of the token that the browser has: a copy of the catalog signs nobody in.
-    Column("session_id", String(64), primary_key=True),
+    Column("session_id", Text(64), primary_key=True),
     Column("member_id", ForeignKey("members.member_id"), nullable=False, index=True),
     Column("began_at", Instant, nullable=False, index=True),
     Column("seen_at", Instant, nullable=False),
@@ -86,10 +85,10 @@ audit_log = Table(
     Column("sequence", Sequence, primary_key=True, autoincrement=True),
     Column("team", ForeignKey("teams.team"), nullable=False),
     Column("at", Instant, nullable=False),
-    Column("who", String(64), nullable=False),
+    Column("who", Text(64), nullable=False),
     Column("sealed_name", LargeBinary, nullable=False),
-    Column("deed", String(64), nullable=False),
-    Column("subject", String(64)),
+    Column("deed", Text(64), nullable=False),
+    Column("subject", Text(64)),
     Column("count", BigInteger),
     Index(None, "team", "sequence"),
     sqlite_autoincrement=True,
@@ -98,7 +97,7 @@ audit_log = Table(
 operators = Table(
     "operators",
     metadata,
-    Column("person", String(64), primary_key=True),
+    Column("person", Text(64), primary_key=True),
     Column("sealed", LargeBinary, nullable=False),
 )
 """The sealed name of each pseudonym. Deleting the row destroys the name."""
@@ -107,16 +106,16 @@ grants = Table(
     "grants",
     metadata,
     Column("sequence", Sequence, primary_key=True, autoincrement=True),
-    Column("grant_id", String(64), nullable=False, unique=True),
-    Column("person", String(64), nullable=False, index=True),
+    Column("grant_id", Text(64), nullable=False, unique=True),
+    Column("person", Text(64), nullable=False, index=True),
     Column("team", ForeignKey("teams.team"), nullable=False),
     Column("classes", JSON, nullable=False),
     Column("purpose", Word(Purpose), nullable=False),
-    Column("granted_by", String(64), nullable=False),
+    Column("granted_by", Text(64), nullable=False),
     Column("granted_at", Instant, nullable=False),
     Column("until", Instant, nullable=False),
     Column("revoked_at", Instant),
-    Column("revoked_by", String(64)),
+    Column("revoked_by", Text(64)),
     Column("reviewed_at", Instant),
     Column("last_used_at", Instant),
     Column("sealed", LargeBinary),
@@ -127,7 +126,7 @@ access_log = Table(
     metadata,
     Column("line", Sequence, primary_key=True, autoincrement=False),
     Column("at", Instant, nullable=False),
-    Column("person", String(64), nullable=False),
+    Column("person", Text(64), nullable=False),
     Column("teams", JSON, nullable=False),
     Column("classes", JSON, nullable=False),
     Column("purpose", Word(Purpose)),
@@ -136,20 +135,20 @@ access_log = Table(
     Column("rows_read", BigInteger, nullable=False),
     Column("columns", JSON, nullable=False),
     Column("grants", JSON, nullable=False),
-    Column("statement", String(64)),
-    Column("previous", String(64), nullable=False),
-    Column("digest", String(64), nullable=False),
+    Column("statement", Text(64)),
+    Column("previous", Text(64), nullable=False),
+    Column("digest", Text(64), nullable=False),
 )
 """Lines are only added. No statement in the code changes or deletes one."""
 
 api_keys = Table(
     "api_keys",
     metadata,
-    Column("key_id", String(16), primary_key=True),
+    Column("key_id", Text(16), primary_key=True),
     Column("team", ForeignKey("teams.team"), nullable=False, index=True),
-    Column("label", String(48), nullable=False),
-    Column("made_by", String(64), nullable=False),
-    Column("digest", String(64), nullable=False, unique=True),
+    Column("label", Text(48), nullable=False),
+    Column("made_by", Text(64), nullable=False),
+    Column("digest", Text(64), nullable=False, unique=True),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),

@@ -1,7 +1,10 @@
 """The catalog as a whole, over one database, and how it is opened.
 
-Opening brings the tables up to date: of several processes that open a new database at once, one makes them. A database
-with a migration that this version does not know is refused, since it could be read wrongly.
+Opening brings the tables up to date: of several processes that open a new database at once, one makes them.
+
+While many machines are upgraded, two versions of the program use one catalog. The newer one migrates it when it first
+opens it, and stores the number of the oldest version that may still use it (`catalog_format`). An older program goes on
+while its own number is not below that, and refuses the catalog otherwise. `docs/SCALE.md` says which changes are such.
 """
 
 import importlib.resources
@@ -33,20 +36,23 @@ from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.policy_changes import SqlPolicyChanges
+from implio_pipeline.stores.catalog.postgresql import Limits, check_safety
 from implio_pipeline.stores.catalog.requests import SqlRequests
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.shared_rates import SharedRates
-from implio_pipeline.stores.catalog.tables import SECRETS, clock_readings, metadata
+from implio_pipeline.stores.catalog.tables import SECRETS, catalog_format, clock_readings, metadata
 from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 
-_HEAD = "0001_7a5c0f7f"
+_HEAD = "0001_cf8bbca5"
 """The newest migration, and so far the only one."""
+_NUMBER = 1
+"""The number of the newest migration: a catalog says which number a program must have to use it."""
 _QUICK_SCRUB_ROWS = 5_000
 """The largest table that an erasure writes again: 20 ms (measured). The daily housekeeping writes all of them again."""
 
 
-def open_catalog(url: str, ring: KeyRing) -> "SqlCatalog":
+def open_catalog(url: str, ring: KeyRing, limits: Limits = Limits()) -> "SqlCatalog":  # noqa: B008 -- it is frozen
     """Open the catalog at an SQLAlchemy URL; its tables are brought up to date first.
 
     Any number of processes may do so at once. A missing SQLite file is made with mode 0600; its folder must exist.
@@ -54,16 +60,19 @@ def open_catalog(url: str, ring: KeyRing) -> "SqlCatalog":
     Args:
         url: Where the database is.
         ring: Has the home's root key, which wraps the key that authenticates rows; used when the first row is read.
+        limits: What this process may take of a PostgreSQL server.
 
     Raises:
-        CatalogNewer: a newer version has run a migration that this one does not know.
+        CatalogNewer: a newer version has run a migration that this one does not know, and must not use.
+        CatalogUnsafe: the server may lose what it has confirmed.
+        CatalogUnavailable: the database cannot be reached.
     """
-    engine = database.connect(url)
+    engine = database.connect(url, limits)
     # Root keys in a key service would cost a call for each sealed value: there they wrap a key that is stored here.
     seal = StoredHomeSeal(ring, engine) if ring.is_in_service(HOME) else HomeSeal(ring)
     RowMacs.use_key_of(engine, seal)
     try:
-        _upgrade(engine)
+        _upgrade(engine, limits)
         seal.make_first()
     except BaseException:
         engine.dispose()
@@ -172,12 +181,14 @@ class SqlCatalog(Catalog):
                 connection.execute(update(clock_readings).values(newest_at=at))
 
 
-def _upgrade(engine: Engine) -> None:
-    # 1. An up-to-date database is left as it is, without a lock.
+def _upgrade(engine: Engine, limits: Limits = Limits()) -> None:  # noqa: B008 -- it is frozen
+    # 1. An up-to-date database is left as it is, without a lock. So is a newer one that we may use.
     with database.reading(engine) as connection:
+        if not database.is_sqlite(engine):
+            check_safety(connection, limits)
         revision = _revision(connection)
-    if revision == _HEAD:
-        return
+        if revision == _HEAD or (revision is not None and _may_use(connection)):
+            return
     if revision is not None:
         raise CatalogNewer("the catalog has a migration that this version does not know")
     with database.writing(engine) as connection:
@@ -200,3 +211,13 @@ def _revision(connection: Connection) -> str | None:
         return None
     found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return found
+
+
+def _may_use(connection: Connection) -> bool:
+    """Return whether a catalog of another version says that this version may use it."""
+    if not inspect(connection).has_table(catalog_format.name):
+        return False
+    # Named columns: a newer version may have added others.
+    oldest = connection.scalar(select(catalog_format.c.oldest_number))
+    newest = connection.scalar(select(catalog_format.c.newest_number))
+    return oldest is not None and newest is not None and oldest <= _NUMBER < newest

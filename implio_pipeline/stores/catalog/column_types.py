@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import JSON, BigInteger, Dialect, Integer, String
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator
 
 from implio_pipeline.domain.errors import CatalogTampered
@@ -20,6 +21,19 @@ _Word = TypeVar("_Word", bound=StrEnum)
 
 Sequence = BigInteger().with_variant(Integer, "sqlite")
 """A growing 64-bit number. SQLite generates it only in a column of type INTEGER."""
+
+
+class Text(String):
+    """Text that every database compares and sorts by code point, as Python and SQLite do.
+
+    On PostgreSQL the order of texts is otherwise that of the database's language, and may change with a new version of
+    the operating system.
+    """
+
+
+@compiles(Text, "postgresql")
+def _by_code_point(kind: Text, compiler: Any, **known: Any) -> str:
+    return f'{compiler.visit_string(kind, **known)} COLLATE "C"'
 
 
 class Instant(TypeDecorator[datetime]):
@@ -45,7 +59,7 @@ class Instant(TypeDecorator[datetime]):
 class Day(TypeDecorator[date]):
     """A UTC day as `YYYY-MM-DD`: its text sorts like the day."""
 
-    impl = String(10)
+    impl = Text(10)
     cache_ok = True
 
     def process_bind_param(self, value: date | None, dialect: Dialect) -> str | None:
@@ -105,7 +119,7 @@ class Counts(TypeDecorator[RequestOutcome]):
 class Word(TypeDecorator[_Word], Generic[_Word]):
     """A member of a `StrEnum`, as its text."""
 
-    impl = String(16)
+    impl = Text(16)
     cache_ok = True
 
     def __init__(self, words: type[_Word]) -> None:

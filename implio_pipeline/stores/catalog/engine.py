@@ -5,8 +5,8 @@ Rules:
 * The catalog is read and written only within `reading` and `writing`. They translate faults of the machine into errors
   of the domain.
 * No data is cached between transactions, so that any number of processes can share one catalog.
-* What only SQLite needs is in `sqlite.py`. What PostgreSQL needs instead is in this module: row locks, advisory locks,
-  and a read-only snapshot.
+* A transaction is short: no store yields to its caller within one, and nothing but the database is waited for.
+* What only SQLite needs is in `sqlite.py`, what only PostgreSQL needs in `postgresql.py`.
 
 ```python
 with writing(engine) as connection:
@@ -19,23 +19,26 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import Pool
 
 from implio_pipeline.domain.errors import CatalogTampered, CatalogUnavailable, StorageFull
-from implio_pipeline.stores.catalog import sqlite
+from implio_pipeline.stores.catalog import postgresql, sqlite
 from implio_pipeline.stores.catalog.turns import Turns
 
 SCHEMA_LOCK = 0x696D706C696F
 """PostgreSQL's advisory lock for changes of the tables."""
 LOG_LOCK = 0x6C6F67
 """PostgreSQL's advisory lock for lines added to the access log."""
-_NO_SUCH_ROW = "23503"
-"""PostgreSQL's code for a foreign key that refers to a missing row."""
+KEY_LOCK = 0x6B6579
+"""PostgreSQL's advisory lock for making a named key of the home."""
+_GATE, _TURN = 0x67617465, 0x7475726E
+"""PostgreSQL's classes of advisory locks for the gates and the turns of teams."""
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
@@ -49,21 +52,31 @@ _UNAVAILABLE = {
 _open: weakref.WeakSet[Engine] = weakref.WeakSet()
 _turns: weakref.WeakKeyDictionary[Engine, Turns] = weakref.WeakKeyDictionary()
 _copies: weakref.WeakKeyDictionary[Engine, sqlite.LogCheckpoints] = weakref.WeakKeyDictionary()
+_slots: weakref.WeakKeyDictionary[Engine, postgresql.Slots] = weakref.WeakKeyDictionary()
 _inherited: list[Pool] = []
 """Connection pools that a forked child has from its parent. They are kept, because dropping them would close the
 parent's connections."""
 
 
-def connect(url: str) -> Engine:
-    """Return an engine for the catalog at an SQLAlchemy URL. A missing SQLite file is made, for its owner alone."""
+def connect(url: str, limits: postgresql.Limits = postgresql.Limits()) -> Engine:  # noqa: B008 -- it is frozen
+    """Return an engine for the catalog at an SQLAlchemy URL. A missing SQLite file is made, for its owner alone.
+
+    Args:
+        url: Where the database is.
+        limits: What one process may take of a PostgreSQL server. SQLite needs no such limits.
+
+    Raises:
+        CatalogUnavailable: the driver of the database is not installed, or the URL names none.
+    """
     location = make_url(url)
     # Parameters never appear in an error: they may be keyed pseudonyms or sealed values.
-    options: dict[str, Any] = {"hide_parameters": True, "max_overflow": -1, "json_deserializer": _json}
+    options: dict[str, Any] = {"hide_parameters": True, "json_deserializer": _json}
     if location.get_backend_name() == "sqlite":
         engine = sqlite.connect(location, options)
         _copies[engine] = sqlite.LogCheckpoints()
     else:
-        engine = create_engine(location, isolation_level="READ COMMITTED", pool_pre_ping=True, **options)
+        engine = postgresql.connect(location, options, limits)
+        _slots[engine] = postgresql.Slots(limits)
     _open.add(engine)
     _turns[engine] = Turns()
     return engine
@@ -77,8 +90,8 @@ def turns_of(engine: Engine) -> Turns:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that reads one snapshot until it ends."""
-    with _translated(), engine.connect() as connection:
-        if not _is_sqlite(engine):
+    with _translated(), _slot(engine), engine.connect() as connection:
+        if not is_sqlite(engine):
             # SQLite gives every transaction a snapshot; PostgreSQL only from this isolation level on.
             connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)  # noqa: PLW2901
         with connection.begin():
@@ -90,21 +103,26 @@ def writing(engine: Engine, *, is_synchronised: bool = True) -> Iterator[Connect
     """Open a transaction that may write.
 
     On SQLite only one such transaction exists at a time. On PostgreSQL the caller must lock the rows that it decides
-    by.
+    by: a statement sees what was committed before it began (`READ COMMITTED`).
 
     Args:
         engine: The catalog's.
         is_synchronised: Whether the commit waits for the disk. Without it a power cut may undo the commit, but the end
-            of the process does not. The next synchronised commit makes it durable too. PostgreSQL always waits.
+            of the process does not. The next synchronised commit makes it durable too.
+
+    Raises:
+        PlanOutdated: PostgreSQL ended the transaction because of another one. Nothing of it was kept.
     """
     turns, copies = _turns[engine], _copies.get(engine)
     with (
         _translated(),
-        turns.taken() if copies else nullcontext(),
+        turns.taken() if copies else _slot(engine),
         engine.connect().execution_options(is_writer=True) as connection,
         nullcontext() if is_synchronised or not copies else sqlite.unsynchronised(connection),
         connection.begin(),
     ):
+        if not (is_synchronised or copies):
+            connection.execute(text("SET LOCAL synchronous_commit = off"))
         yield connection
     # After an urgent write the caller waits, so the log is copied by the next writer that is not urgent.
     if copies and not turns.is_urgent:
@@ -116,8 +134,27 @@ def lock(connection: Connection, name: int) -> None:
 
     On SQLite there is nothing to do: a writing transaction is the only one.
     """
-    if not _is_sqlite(connection.engine):
+    if not is_sqlite(connection.engine):
         connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": name})
+
+
+def give_way(connection: Connection, team: str) -> None:
+    """Let deletions pass before this transaction locks a team, unless it is urgent itself.
+
+    On SQLite `Turns` does this. On PostgreSQL writers are in many processes, and whoever comes may take a row's lock
+    before those who have waited for it longer. Advisory locks are granted in order, so:
+
+    1. Writers that are not urgent wait for each other at the gate. The one that has passed it takes the team's turn.
+    2. An urgent writer skips the gate and shares the turn with others that are urgent.
+
+    So a deletion waits for at most one commit of a team, however many queue for it.
+    """
+    if is_sqlite(connection.engine):
+        return
+    locks = "pg_advisory_xact_lock(:gate, hashtext(:team)), pg_advisory_xact_lock(:turn, hashtext(:team))"
+    if _turns[connection.engine].is_urgent:
+        locks = "pg_advisory_xact_lock_shared(:turn, hashtext(:team))"
+    connection.execute(text(f"SELECT {locks}"), {"gate": _GATE, "turn": _TURN, "team": team})
 
 
 def scrub(engine: Engine, secrets: list[str], *, most_rows: int | None = None) -> None:
@@ -126,7 +163,7 @@ def scrub(engine: Engine, secrets: list[str], *, most_rows: int | None = None) -
     On PostgreSQL nothing is done. Deleted rows stay in its heap, its log and its backups until their operator removes
     them. Rotating the team keys makes these copies useless.
     """
-    if _is_sqlite(engine):
+    if is_sqlite(engine):
         sqlite.scrub(engine, secrets, most_rows=most_rows)
 
 
@@ -138,23 +175,37 @@ def _translated() -> Iterator[None]:
         StorageFull: there is no room for the transaction; nothing of it was kept.
         CatalogUnavailable: the database cannot be reached, read or written.
         CatalogTampered: a new row refers to a missing one. We never delete or rename such a row, so somebody else did.
+        PlanOutdated: PostgreSQL ended the transaction because of another one; nothing of it was kept.
     """
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
         reason = error.orig if isinstance(error, DBAPIError) else error
-        code = getattr(reason, "sqlite_errorcode", None)
         # `from None`: the original error may quote a statement.
+        if (state := getattr(reason, "sqlstate", None)) is not None:
+            raise postgresql.translated(state) or _without_values(error, state) from None
+        code = getattr(reason, "sqlite_errorcode", None)
         if code is not None and code & sqlite.PRIMARY_CODE == sqlite3.SQLITE_FULL:
             raise StorageFull("no room for what the catalog has to keep") from None
         if code is not None and code & sqlite.PRIMARY_CODE in _UNAVAILABLE:
             raise CatalogUnavailable(f"the catalog's database says {reason.sqlite_errorname}") from None  # type: ignore[union-attr]
-        if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY or getattr(reason, "sqlstate", None) == _NO_SUCH_ROW:
+        if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
             raise CatalogTampered("a row of the catalog refers to one that is not in it") from None
         is_refused = code is None and isinstance(error, OperationalError | InterfaceError)
         if is_refused or (isinstance(error, DBAPIError) and error.connection_invalidated):
             raise CatalogUnavailable("the catalog's database does not answer") from None
         raise
+    except PoolTimeout:
+        raise CatalogUnavailable("all connections of this process to the catalog are in use") from None
+
+
+def _without_values(error: Exception, state: str) -> Exception:
+    """Return a statement's error without PostgreSQL's details: they quote values."""
+    if not isinstance(error, DBAPIError):
+        return error
+    constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+    reason = Exception(f"SQLSTATE {state}" + (f", constraint {constraint}" if constraint else ""))
+    return type(error)(error.statement, None, reason, hide_parameters=True)
 
 
 def _json(value: str) -> Any:
@@ -164,8 +215,14 @@ def _json(value: str) -> Any:
         raise CatalogTampered("a JSON value in the catalog cannot be read") from None
 
 
-def _is_sqlite(engine: Engine) -> bool:
+def is_sqlite(engine: Engine) -> bool:
+    """Return whether the catalog is a SQLite file."""
     return engine.dialect.name == "sqlite"
+
+
+def _slot(engine: Engine) -> AbstractContextManager[None]:
+    slots = _slots.get(engine)
+    return slots.taken(is_urgent=_turns[engine].is_urgent) if slots else nullcontext()
 
 
 def _close_idle() -> None:
@@ -179,8 +236,10 @@ def _give_child_its_own() -> None:
     for engine in list(_open):
         _inherited.append(engine.pool)
         engine.dispose(close=False)
-        # The thread that held the turn does not exist in the child.
+        # The threads that held the turn and the slots do not exist in the child.
         _turns[engine] = Turns()
+        if engine in _slots:
+            _slots[engine] = postgresql.Slots(_slots[engine].limits)
 
 
 if hasattr(os, "register_at_fork"):

@@ -17,7 +17,6 @@ from implio_pipeline.stores.catalog.column_types import EPOCH
 from implio_pipeline.stores.catalog.row_macs import RAW_FILE, RowMacs
 from implio_pipeline.stores.catalog.tables import FileState, vault_files
 
-_ROWS_AT_ONCE = 500
 _NAMES = tuple(field.name for field in fields(VaultFile))
 _RAW_NAMES = [name for name in RAW_FILE if name in _NAMES]
 _raw_values = itemgetter(*(place for place, name in enumerate(RAW_FILE) if name in _NAMES))
@@ -42,13 +41,13 @@ def live_sum(connection: Connection, team: TeamId, column: Column[int] = vault_f
 
 
 def files_of(connection: Connection, query: Select[Any], *, is_checked: bool = True) -> Iterator[VaultFile]:
-    """Yield the files that a query finds: `WHOLE` or `RANGES` with conditions. Rows are read as they are needed.
+    """Yield the files that a query finds: `WHOLE` or `RANGES` with conditions. The transaction must outlast them.
 
     Raises:
         CatalogTampered: a row, or the filters of one, were altered.
     """
     macs = RowMacs.of(connection) if is_checked else None
-    for row in connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)):
+    for row in connection.execute(query):
         user_filter, task_filter = tuple[Any, ...](row)[-2:]
         if macs is not None:
             macs.check_file(row)

@@ -2,6 +2,9 @@
 
 Files that a rule may reach are found by their ranges and counts. A file is never left out wrongly: where the catalog
 cannot tell, the file is returned, and reading it decides.
+
+Listings are read in pages, each in a transaction of its own that ends before the page is yielded: a slow reader holds
+neither a connection nor a snapshot. A page of `files` has whole teams, so the files of a team are those of one instant.
 """
 
 from bisect import bisect_left, bisect_right
@@ -56,6 +59,8 @@ from implio_pipeline.stores.vault.filters import membership_test
 
 _CLASSES = tuple(ColumnClass)
 _PARTITIONS_AT_ONCE = 2_000
+_PAGE_ROWS, _PAGE_TEAMS = 2_000, 200
+"""How many rows a page has, at most or up to one team, and of how many teams."""
 _FEW_RULES = 16
 """Up to 16 rules are compared in SQL. With more, the ranges of all files are read and compared here (measured)."""
 
@@ -80,12 +85,21 @@ class SqlManifest(Manifest):
             .where(vault_files.c.state == FileState.LIVE)
             .order_by(vault_files.c.team, vault_files.c.day, vault_files.c.file_id)
         )
-        if team is not None:
-            query = query.where(vault_files.c.team == team)
         if day is not None:
             query = query.where(vault_files.c.day == day)
-        with reading(self._engine) as connection:
-            yield from files_of(connection, query, is_checked=is_checked)
+        if team is not None:
+            with reading(self._engine) as connection:
+                found = list(files_of(connection, query.where(vault_files.c.team == team), is_checked=is_checked))
+            yield from found
+            return
+        last: TeamId | None = TeamId("")
+        while last is not None:
+            after = last
+            with reading(self._engine) as connection:
+                last = _last_of_page(connection, after)
+                is_in = (vault_files.c.team > after, vault_files.c.team <= (last or after))
+                found = list(files_of(connection, query.where(*is_in), is_checked=is_checked))
+            yield from found
 
     @override
     def partitions(
@@ -159,12 +173,18 @@ class SqlManifest(Manifest):
                 RowMacs.of(connection).check_files(connection, team)
             if len(net.rules) <= _FEW_RULES:
                 may_reach = or_(false(), *map(_may_reach, net.rules))
-                yield from filter(net.catches, files_of(connection, WHOLE.where(is_its, may_reach)))
-                return
-            # Many rules: choose by the ranges, then read the filters of the files found.
-            ranges = files_of(connection, RANGES.where(is_its), is_checked=not is_proven)
-            for some in chunks(file.file_id for file in ranges if net.catches(file)):
-                yield from files_of(connection, WHOLE.where(vault_files.c.file_id.in_(some)))
+                named = list(connection.scalars(select(vault_files.c.file_id).where(is_its, may_reach)))
+            else:
+                # Many rules: compare them with the ranges here.
+                ranges = files_of(connection, RANGES.where(is_its), is_checked=not is_proven)
+                named = [file.file_id for file in ranges if net.catches(file)]
+            # The filters are three quarters of a row, so they are read page by page. The first is of the same instant.
+            page = _whole(connection, named[:_PAGE_ROWS])
+        yield from filter(net.catches, page)
+        for some in chunks(named[_PAGE_ROWS:], _PAGE_ROWS):
+            with reading(self._engine) as connection:
+                page = _whole(connection, some)
+            yield from filter(net.catches, page)
 
     @override
     def sealed(self, files: Sequence[VaultFile]) -> list[SealedFile]:
@@ -237,6 +257,34 @@ class SqlManifest(Manifest):
         with reading(self._engine) as connection:
             RowMacs.of(connection).check_files(connection, team)
             return live_sum(connection, team, vault_files.c.anonymous_rows)
+
+
+def _last_of_page(connection: Connection, after: TeamId) -> TeamId | None:
+    """Return the last of the next teams with files that fill a page, at least one; `None` if no team follows."""
+    is_next = (vault_files.c.state == FileState.LIVE, vault_files.c.team > after)
+    sizes = select(vault_files.c.team, func.count()).where(*is_next).group_by(vault_files.c.team)
+    rows, last = 0, None
+    for team, files in connection.execute(sizes.order_by(vault_files.c.team).limit(_PAGE_TEAMS)):
+        if last is not None and rows + files > _PAGE_ROWS:
+            break
+        rows, last = rows + files, team
+    return last
+
+
+def _whole(connection: Connection, file_ids: Sequence[FileId]) -> list[VaultFile]:
+    """Return files with their filters, also those that were replaced since they were found live.
+
+    Raises:
+        PlanOutdated: a file was replaced and forgotten since then. The one in its place may not have been found.
+    """
+    found = [
+        file for some in chunks(file_ids) for file in files_of(connection, WHOLE.where(vault_files.c.file_id.in_(some)))
+    ]
+    if len(found) != len(file_ids):
+        raise PlanOutdated(
+            f"{len(file_ids) - len(found)} of {len(file_ids)} files were replaced while they were listed"
+        )
+    return found
 
 
 def _keys(connection: Connection, file_ids: Sequence[FileId]) -> Iterator[tuple[FileId, tuple[FileKey, ...]]]:

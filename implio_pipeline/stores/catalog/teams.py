@@ -24,7 +24,7 @@ from implio_pipeline.domain.plan import Appointment
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.team import Team
 from implio_pipeline.ports.catalog import Teams
-from implio_pipeline.stores.catalog import tables
+from implio_pipeline.stores.catalog import engine, tables
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.moderation_tables import decisions, sealed_callbacks, sealed_decisions, sealed_notes
 from implio_pipeline.stores.catalog.row_macs import RowMacs
@@ -50,14 +50,16 @@ _SEALS = {
 class SqlTeams(Teams):
     """The port `Teams` over tables."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Engine) -> None:
+        self._engine = database
 
     @override
     def add(self, team: Team, keys: Sequence[TeamKey]) -> None:
         row = {"team": team.team, "region": team.region, "created_at": team.created_at, "newest_at": team.newest_at}
         row |= {"cap_percent": team.cap_percent, "grace_hours": team.grace_hours, **_policy_row(team.policy)}
         with writing(self._engine) as connection:
+            # Of processes that add the first teams at once, one makes the key.
+            engine.lock(connection, engine.KEY_LOCK)
             try:
                 RowMacs.make_key(connection)
                 macs = RowMacs.of(connection)
@@ -151,12 +153,13 @@ class SqlTeams(Teams):
 def lock(connection: Connection, team: TeamId) -> datetime:
     """Lock a team until the transaction ends, and return its logical time.
 
-    On SQLite a writing transaction is the only one. On PostgreSQL the team's row is locked.
+    On SQLite a writing transaction is the only one. On PostgreSQL the team's row is locked, and deletions go first.
 
     Raises:
         TeamUnknown: there is no such team.
         CatalogTampered: its row was altered.
     """
+    engine.give_way(connection, team)
     newest_at: datetime = _row(connection, team, is_locked=True)["newest_at"]
     return newest_at
 

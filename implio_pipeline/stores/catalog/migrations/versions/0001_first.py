@@ -7,10 +7,12 @@ this file is frozen, and each change of a table is a migration of its own.
 
 from alembic import context, op
 
-revision = "0001_7a5c0f7f"
+revision = "0001_cf8bbca5"
 down_revision = None
 
 
 def upgrade() -> None:
-    """Make every table."""
-    context.config.attributes["metadata"].create_all(op.get_bind())
+    """Make every table, for programs from this migration on."""
+    metadata = context.config.attributes["metadata"]
+    metadata.create_all(op.get_bind())
+    op.bulk_insert(metadata.tables["catalog_format"], [{"line": 1, "newest_number": 1, "oldest_number": 1}])
