@@ -260,8 +260,8 @@ class K8sSettings(BaseModel):
     """The image of this program; best by digest. Needed with `dagster.launcher = "k8s"`."""
     service_account: str = "implio-run"
     """The account of the runs. It has no rights and no token."""
-    config_map: str = "implio-home"
-    """The config map with the home's settings and Dagster's files, which each run mounts as its home."""
+    config_map: str = "implio-settings"
+    """The config map whose keys each run gets as environment variables: the settings that are no secrets."""
     secret: str = "implio-secrets"  # noqa: S105 -- the name of an object of Kubernetes
     """The secret whose keys each run gets as environment variables, such as `IMPLIO_CATALOG_URL`."""
     cpu: str = "1"

@@ -11,6 +11,7 @@ It names two secrets and makes none: `implio-secrets`, whose keys become environ
 """
 
 import argparse
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,9 @@ from typing import Any
 import yaml
 
 from implio_pipeline.orchestration import k8s_pods as pods
-from implio_pipeline.orchestration.instance_files import dagster_yaml, workspace_yaml
 
 HOME = Path("/var/lib/implio")
-NAMESPACE, CONFIG_MAP, SECRET, TLS = "implio", "implio-home", "implio-secrets", "implio-tls"
+NAMESPACE, CONFIG_MAP, SECRET, TLS = "implio", "implio-settings", "implio-secrets", "implio-tls"
 _API_PORT, _UI_PORT = 8443, 3000
 _DRAIN_SECONDS, _SHUTDOWN_SECONDS = 10, 30
 Manifest = dict[str, Any]
@@ -43,6 +43,9 @@ class Values:
     """Networks of the ingress controller, whose `X-Forwarded-For` is believed."""
     ingress_namespace: str = "ingress-nginx"
     """The namespace whose pods reach the API."""
+    storage_class: str = ""
+    """The class of the home's volume, which all pods share; the cluster's default when empty."""
+    home_size: str = "100Gi"
     least_servers: int = 2
     most_servers: int = 6
 
@@ -53,6 +56,7 @@ def manifests(values: Values) -> list[Manifest]:
         _namespace(),
         *_accounts(),
         _config_map(values),
+        _home(values),
         *_network_policies(values),
         _preparing_job(values),
         *_api(values),
@@ -61,44 +65,26 @@ def manifests(values: Values) -> list[Manifest]:
     ]
 
 
-def implio_toml(values: Values) -> str:
-    """Return the settings of the home. Secrets come from the environment, which overrides them."""
-    proxies = ", ".join(f'"{each}"' for each in values.trusted_proxies)
-    return f"""\
-home_keys = "transit:{values.transit}/implio-home"
-set_aside_days = 7
-
-[api]
-host = "0.0.0.0"
-port = {_API_PORT}
-certificate = "/etc/implio/tls/tls.crt"
-private_key = "/etc/implio/tls/tls.key"
-drain_seconds = {_DRAIN_SECONDS}
-shutdown_seconds = {_SHUTDOWN_SECONDS}
-trusted_proxies = [{proxies}]
-
-[dagster]
-launcher = "k8s"
-
-[dagster.k8s]
-namespace = "{NAMESPACE}"
-image = "{values.image}"
-service_account = "implio-run"
-config_map = "{CONFIG_MAP}"
-secret = "{SECRET}"
-
-[regions.eu]
-vault = "vault/eu"
-keys = "transit:{values.transit}/implio-eu"
-processor = "this machine"
-location = "on site"
-kept_in = "EU"
-
-[[processors]]
-name = "this machine"
-role = "hosting"
-location = "on site"
-"""
+def settings(values: Values) -> dict[str, str]:
+    """Return the settings as environment variables. They override the `implio.toml` that `implio init` makes."""
+    return {
+        "IMPLIO_HOME_KEYS": f"transit:{values.transit}/implio-home",
+        **{f"IMPLIO_REGIONS__{name.upper()}__VAULT": f"vault/{name}" for name in ("eu", "us")},
+        **{f"IMPLIO_REGIONS__{name.upper()}__KEYS": f"transit:{values.transit}/implio-{name}" for name in ("eu", "us")},
+        "IMPLIO_API__HOST": "0.0.0.0",  # noqa: S104 -- in its pod; the network policy says who reaches it
+        "IMPLIO_API__PORT": str(_API_PORT),
+        "IMPLIO_API__CERTIFICATE": "/etc/implio/tls/tls.crt",
+        "IMPLIO_API__PRIVATE_KEY": "/etc/implio/tls/tls.key",
+        "IMPLIO_API__DRAIN_SECONDS": str(_DRAIN_SECONDS),
+        "IMPLIO_API__SHUTDOWN_SECONDS": str(_SHUTDOWN_SECONDS),
+        "IMPLIO_API__TRUSTED_PROXIES": json.dumps(values.trusted_proxies),
+        "IMPLIO_DAGSTER__LAUNCHER": "k8s",
+        "IMPLIO_DAGSTER__K8S__NAMESPACE": NAMESPACE,
+        "IMPLIO_DAGSTER__K8S__IMAGE": values.image,
+        "IMPLIO_DAGSTER__K8S__SERVICE_ACCOUNT": "implio-run",
+        "IMPLIO_DAGSTER__K8S__CONFIG_MAP": CONFIG_MAP,
+        "IMPLIO_DAGSTER__K8S__SECRET": SECRET,
+    }
 
 
 def _object(kind: str, name: str, *, version: str = "v1", **rest: Any) -> Manifest:
@@ -145,8 +131,18 @@ def _accounts() -> list[Manifest]:
 
 
 def _config_map(values: Values) -> Manifest:
-    files = {"implio.toml": implio_toml(values), "dagster.yaml": dagster_yaml(HOME), "workspace.yaml": workspace_yaml()}
-    return _object("ConfigMap", CONFIG_MAP, data=files)
+    return _object("ConfigMap", CONFIG_MAP, data=settings(values))
+
+
+def _home(values: Values) -> Manifest:
+    """Return the claim of the home's volume. Its file system is shared by all pods, so it must have locks (NFS 4)."""
+    spec: Manifest = {
+        "accessModes": ["ReadWriteMany"],
+        "resources": {"requests": {"storage": values.home_size}},
+    }
+    if values.storage_class:
+        spec["storageClassName"] = values.storage_class
+    return _object("PersistentVolumeClaim", pods.CLAIM, spec=spec)
 
 
 def _network_policies(values: Values) -> list[Manifest]:
@@ -207,7 +203,7 @@ def _pod(part: str, account: str, containers: list[Manifest], **rest: Any) -> Ma
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": labels},
     }
-    volumes = [*pods.volumes(CONFIG_MAP), *rest.pop("volumes", [])]
+    volumes = [*pods.volumes(), *rest.pop("volumes", [])]
     return {
         "metadata": {"labels": labels},
         "spec": {
@@ -232,7 +228,7 @@ def _container(values: Values, name: str, *command: str, cpu: str, memory: str, 
         "command": list(command),
         "workingDir": str(HOME),
         "env": pods.environment(HOME),
-        "envFrom": [{"secretRef": {"name": SECRET}}],
+        "envFrom": [{"configMapRef": {"name": CONFIG_MAP}}, {"secretRef": {"name": SECRET}}],
         "resources": pods.resources(cpu, memory),
         "securityContext": pods.container_security(),
         "volumeMounts": mounts,
@@ -241,7 +237,7 @@ def _container(values: Values, name: str, *command: str, cpu: str, memory: str, 
 
 
 def _preparing_job(values: Values) -> Manifest:
-    """Return the job that brings the tables of Dagster and of the catalog up to date, and checks the installation.
+    """Return the job that makes the home once, brings all tables up to date, and checks the installation.
 
     Its name changes with the image, since a job cannot be changed. Apply it, wait for it, then let the others follow.
     """
@@ -250,7 +246,12 @@ def _preparing_job(values: Values) -> Manifest:
         "prepare",
         "implio-app",
         [_container(values, "doctor", "implio", "doctor", cpu="100m", memory="1Gi")],
-        initContainers=[_container(values, "dagster", "dagster", "instance", "migrate", cpu="100m", memory="1Gi")],
+        initContainers=[
+            _container(
+                *(values, "home", "sh", "-c", f"test -f implio.toml || implio init {HOME}"), cpu="100m", memory="1Gi"
+            ),
+            _container(values, "dagster", "dagster", "instance", "migrate", cpu="100m", memory="1Gi"),
+        ],
         restartPolicy="OnFailure",
     )
     spec = {"backoffLimit": 6, "activeDeadlineSeconds": 900, "ttlSecondsAfterFinished": 86_400, "template": pod}
@@ -394,6 +395,7 @@ def main() -> None:
     parser.add_argument("--transit", default=Values.transit)
     parser.add_argument("--egress", action="append", metavar="CIDR")
     parser.add_argument("--trusted-proxy", action="append", metavar="CIDR", default=[])
+    parser.add_argument("--storage-class", default=Values.storage_class)
     parser.add_argument("--ingress-namespace", default=Values.ingress_namespace)
     asked = parser.parse_args()
     sys.stdout.write(
@@ -404,6 +406,7 @@ def main() -> None:
                 egress=tuple(asked.egress or Values.egress),
                 trusted_proxies=tuple(asked.trusted_proxy),
                 ingress_namespace=asked.ingress_namespace,
+                storage_class=asked.storage_class,
             )
         )
     )

@@ -106,6 +106,7 @@ def _k8s_launcher(wanted: K8sSettings, home: Path, inst_data: ConfigurableClassD
             service_account_name=wanted.service_account,
             dagster_home=str(home),
             instance_config_map=wanted.config_map,
+            env_config_maps=[wanted.config_map],
             env_secrets=[wanted.secret],
             env_vars=[f"IMPLIO_HOME={home}"],
             fail_pod_on_run_failure=True,

@@ -3,8 +3,9 @@
 Two callers: the launcher, for the job of each run, and `deploy/k8s/render.py`, for everything that runs all the time.
 
 * Nothing runs as root, no privilege can be gained, no capability is left, and the image is read-only. What is written
-  is in memory or in a folder that ends with the pod: catalog, vault, keys and ledger are elsewhere.
-* Settings come from a config map. Secrets come from a secret as environment variables, never as text in a manifest.
+  is in memory, or in the home: a volume that all pods share, which `implio init` fills once.
+* Settings come from a config map and secrets from a secret, both as environment variables, which override the home's
+  `implio.toml`. No secret is text in a manifest.
 """
 
 from pathlib import Path
@@ -14,8 +15,8 @@ from implio_pipeline.settings import K8sSettings
 
 USER = 10_001
 """The user of the image."""
-HOME_FILES = ("implio.toml", "dagster.yaml", "workspace.yaml")
-"""What the config map has."""
+CLAIM = "implio-home"
+"""The claim of the volume that is the home. Every pod mounts it, so its file system must be shared and have locks."""
 
 
 def pod_security() -> dict[str, Any]:
@@ -43,25 +44,24 @@ def resources(cpu: str, memory: str) -> dict[str, Any]:
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
 
 
-def volumes(config_map: str) -> list[dict[str, Any]]:
-    """Return the volumes of a pod: the home's files, an empty home, and a place for temporary files."""
+def volumes() -> list[dict[str, Any]]:
+    """Return the volumes of a pod: the home, and a place for temporary files."""
     return [
-        {"name": "settings", "configMap": {"name": config_map}},
-        {"name": "home", "emptyDir": {}},
+        {"name": "home", "persistentVolumeClaim": {"claimName": CLAIM}},
         {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "512Mi"}},
     ]
 
 
 def volume_mounts(home: Path) -> list[dict[str, Any]]:
-    """Return where they are mounted: each file of the home alone, so that the home itself can be written."""
-    files = [
-        {"name": "settings", "mountPath": str(home / name), "subPath": name, "readOnly": True} for name in HOME_FILES
+    """Return where they are mounted. The home is a folder of the volume, which may have others such as `lost+found`."""
+    return [
+        {"name": "home", "mountPath": str(home), "subPath": "home"},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 -- in the container
     ]
-    return [{"name": "home", "mountPath": str(home)}, *files, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
 
 
 def environment(home: Path) -> list[dict[str, str]]:
-    """Return the variables that are no secrets."""
+    """Return the variables that name the home."""
     return [{"name": name, "value": str(home)} for name in ("IMPLIO_HOME", "DAGSTER_HOME")]
 
 
@@ -78,7 +78,7 @@ def run_pod(wanted: K8sSettings, home: Path) -> dict[str, Any]:
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "securityContext": pod_security(),
-            "volumes": volumes(wanted.config_map),
+            "volumes": volumes(),
         },
         "pod_template_spec_metadata": {"labels": {"app.kubernetes.io/part-of": "implio", "implio/part": "run"}},
         # Dagster starts a run again. Kubernetes must not do the same at the same time.

@@ -92,6 +92,7 @@ def check_celery(url: str) -> Iterator[Finding]:
             code="broker-in-clear",
             what=f"Celery's broker at {_shown(url)} is used without TLS",
             remedy="Use rediss:// or amqps://: who can write to the broker can start processes on every worker.",
+            level=Level.ADVICE,
         )
 
 

@@ -7,6 +7,7 @@ program, option, setting and path that a file names is looked up.
 import configparser
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -34,6 +35,7 @@ VALUES = render.Values(image="registry.example.org/implio@sha256:" + 64 * "a", t
 MANIFESTS = render.manifests(VALUES)
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+DEFAULTS = ROOT / "implio_pipeline" / "default_settings.toml"
 OURS = {name: each for name, each in COMPOSE["services"].items() if each["image"] == "implio-pipeline"}
 
 
@@ -49,16 +51,18 @@ def pods() -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A home with the settings of the config map, and the secrets that a cluster has in a secret."""
-    (tmp_path / "implio.toml").write_text(render.implio_toml(VALUES))
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home as `implio init` makes it, with the settings of the config map and the secret that a cluster has."""
+    shutil.copy(DEFAULTS, tmp_path / "implio.toml")
+    for name, value in render.settings(VALUES).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("IMPLIO_DAGSTER__STORAGE", "postgresql://dagster:zqzq-password@db/dagster")
     return tmp_path
 
 
 @pytest.fixture
 def run_job(home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The job that our launcher makes of a run."""
-    monkeypatch.setenv("IMPLIO_DAGSTER__STORAGE", "postgresql://dagster:zqzq-password@db/dagster")
     monkeypatch.setattr("dagster_k8s.launcher.load_kubernetes_config", lambda **_: None)
     launcher: Any = cluster_launchers.launcher_of(load_settings(home).dagster, home=render.HOME, inst_data=None)
     context = launcher.get_container_context_for_run(DagsterRun(job_name="a_job"))
@@ -115,8 +119,14 @@ def hardened(template: dict[str, Any], *, is_launcher: bool) -> None:
         assert "@sha256:" in each["image"]
         # Secrets come by reference alone.
         assert all("SECRET" not in one["name"] and "PASSWORD" not in one["name"] for one in each["env"])
-        assert each["envFrom"] == [{"secretRef": {"name": "implio-secrets"}}]
+        assert each["envFrom"] == [
+            {"configMapRef": {"name": "implio-settings"}},
+            {"secretRef": {"name": "implio-secrets"}},
+        ]
+        assert {"name": "home", "mountPath": "/var/lib/implio", "subPath": "home"} in each["volumeMounts"]
     assert not [each for each in pod["volumes"] if "hostPath" in each]
+    # What a pod writes into the home outlives it.
+    assert {"name": "home", "persistentVolumeClaim": {"claimName": "implio-home"}} in pod["volumes"]
 
 
 @pytest.mark.parametrize("name", pods())
@@ -166,15 +176,20 @@ def test_every_account_selector_and_volume_that_is_named_exists() -> None:
         volumes = {each["name"]: each for each in template["spec"]["volumes"]}
         for each in (*template["spec"]["containers"], *template["spec"].get("initContainers", [])):
             assert {mount["name"] for mount in each["volumeMounts"]} <= set(volumes)
-        assert {each["configMap"]["name"] for each in volumes.values() if "configMap" in each} <= maps
+        sources = [each for one in template["spec"]["containers"] for each in one["envFrom"]]
+        assert {each["configMapRef"]["name"] for each in sources if "configMapRef" in each} == maps
+        claimed = {
+            each["persistentVolumeClaim"]["claimName"]
+            for each in volumes.values()
+            if "emptyDir" not in each and "secret" not in each
+        }
+        assert claimed == {each["metadata"]["name"] for each in named("PersistentVolumeClaim")}
     labels = [template["metadata"]["labels"].items() for template in pods().values()]
     for service in named("Service"):
         assert any(service["spec"]["selector"].items() <= each for each in labels)
 
 
-def test_the_settings_of_the_config_map_are_settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IMPLIO_DAGSTER__STORAGE", "postgresql://dagster@db/dagster")
-
+def test_the_settings_of_the_config_map_are_settings(home: Path) -> None:
     settings = load_settings(home)
 
     assert settings.dagster.launcher == "k8s"
@@ -199,10 +214,12 @@ def commands() -> dict[str, list[str]]:
                 found[f"{name} probe"] = each["livenessProbe"]["exec"]["command"]
     for unit in UNITS:
         found[unit.name] = shlex.split(unit_of(unit)["Service"]["ExecStart"])
-    (_, _, script) = found.pop("compose prepare")
-    for number, part in enumerate(re.split(r"\|\||&&|;", script)):
-        if not part.strip().startswith("test "):
-            found[f"compose prepare {number}"] = shlex.split(part)
+    scripts = {name: each for name, each in found.items() if each[:2] == ["sh", "-c"]}
+    for name, (_, _, script) in scripts.items():
+        del found[name]
+        for number, part in enumerate(re.split(r"\|\||&&|;", script)):
+            if not part.strip().startswith("test "):
+                found[f"{name} {number}"] = shlex.split(part)
     return found
 
 
