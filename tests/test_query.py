@@ -1,7 +1,6 @@
 """The query door: who may read what, what a tombstone hides, and what may not be asked at all."""
 
 import faulthandler
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.catalogs import copy_home
 from support.clock import NOW, TODAY
 from support.depth import IS_THOROUGH
 from support.home import ADS, CARS, Home, opened_at
@@ -131,7 +131,7 @@ def test_a_column_is_there_for_those_who_were_granted_its_class_and_refused_by_n
 @pytest.fixture(scope="module")
 def lakes_by_class(tmp_path_factory: pytest.TempPathFactory, empty_home: Path) -> Iterator[dict[ColumnClass, Lake]]:
     folder = tmp_path_factory.mktemp("lakes") / "home"
-    shutil.copytree(empty_home, folder)
+    copy_home(empty_home, folder)
     with opened_at(folder) as home:
         rejected = home.table([Ad(task="b-1")], kind=FileKind.REJECTED)
         table = home.table([Ad(task="t-1")])

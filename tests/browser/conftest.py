@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from support.catalogs import copy_home
 from support.clock import NOW
 from support.home import Home, opened_at
 from support.items import Ad
@@ -64,7 +65,7 @@ def chromium() -> Iterator[Any]:
 def season(empty_home: Path, scratch: Path) -> Path:
     """A closed home whose team `ads` has four months of items."""
     folder = scratch / "season"
-    shutil.copytree(empty_home, folder)
+    copy_home(empty_home, folder)
     outcomes = ("approved", "approved", "approved", "refused", "no decision", None)
     with opened_at(folder, bounds=Bounds(rows=500)) as home:
         ads = [
@@ -83,7 +84,7 @@ def season(empty_home: Path, scratch: Path) -> Path:
 
 @pytest.fixture
 def served(season: Path, tmp_path: Path) -> Iterator[Served]:
-    shutil.copytree(season, tmp_path / "home")
+    copy_home(season, tmp_path / "home")
     with opened_at(tmp_path / "home", bounds=Bounds(rows=500), approvals=ApprovalPolicy()) as home:
         page = a_page(home)
         server = uvicorn.Server(uvicorn.Config(page.app, host="127.0.0.1", port=0, log_level="error", ws="none"))

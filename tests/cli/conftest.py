@@ -2,12 +2,12 @@
 
 import getpass
 import json
-import shutil
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import pytest
+from support.catalogs import copy_home
 from typer.testing import CliRunner, Result
 
 from implio_pipeline.cli import app
@@ -71,7 +71,7 @@ def landed(tmp_path_factory) -> tuple[Path, DemoPlan]:
 def filled(landed, tmp_path_factory) -> Path:
     """A home whose items are in the lake."""
     home = tmp_path_factory.mktemp("filled") / "home"
-    shutil.copytree(landed[0], home)
+    copy_home(landed[0], home)
     assert Cli(home)("ingest").exit_code == 5
     return home
 
@@ -85,12 +85,12 @@ def plan(landed) -> DemoPlan:
 def look(filled, tmp_path_factory) -> Cli:
     """A module's copy of the filled home, for commands that change nothing but logs: of reads, of audits."""
     home = tmp_path_factory.mktemp("looked-at") / "home"
-    shutil.copytree(filled, home)
+    copy_home(filled, home)
     return Cli(home)
 
 
 @pytest.fixture
 def cli(filled, tmp_path) -> Cli:
     """A copy of the filled home."""
-    shutil.copytree(filled, tmp_path / "home")
+    copy_home(filled, tmp_path / "home")
     return Cli(tmp_path / "home")

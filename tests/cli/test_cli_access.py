@@ -2,10 +2,10 @@
 
 import getpass
 import json
-import sqlite3
 
 import pytest
 import typer
+from support.catalogs import alter_catalog
 
 from implio_pipeline.cli import app
 from implio_pipeline.cli.permissions import ACTS, demand_act
@@ -139,9 +139,7 @@ def test_the_log_is_verified_and_an_altered_one_is_found(cli):
     assert cli.json("housekeep")["readsNoted"] == 1
     assert cli.json("access", "verify") == {"isHolding": True, "lines": 1, "faults": [], "revivedGrants": []}
 
-    with sqlite3.connect(cli.home / "catalog" / "catalog.db") as connection:
-        connection.execute("update access_log set rows = rows + 1")
-    connection.close()
+    assert alter_catalog(cli.home, "update access_log set rows = rows + 1")
 
     assert cli.json("access", "verify", exit_code=4)["faults"][0]["line"] == 1
     assert "Line 1" in cli("access", "verify").stdout

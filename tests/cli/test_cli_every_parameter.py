@@ -1,8 +1,7 @@
 """Every parameter of every command: left out, or given what it cannot use, it is explained and never repeated."""
 
-import shutil
-
 import pytest
+from support.catalogs import copy_home
 from typer.core import TyperArgument
 from typer.exceptions import TyperException
 from typer.main import get_command
@@ -83,7 +82,7 @@ VALUES = {
 def spoilt(filled, implio, tmp_path_factory):
     """A command line on a home that commands may change."""
     home = tmp_path_factory.mktemp("spoilt") / "home"
-    shutil.copytree(filled, home)
+    copy_home(filled, home)
     return implio(home)
 
 

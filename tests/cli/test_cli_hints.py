@@ -3,11 +3,11 @@
 import ast
 import re
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.catalogs import copy_home
 from typer.core import TyperArgument
 from typer.main import get_command
 
@@ -88,7 +88,7 @@ def test_a_hint_names_a_command_that_is_there_with_all_that_it_needs(where):
 )
 def test_a_hint_in_which_nothing_is_to_be_filled_in_can_be_typed_as_it_is(hint, filled, implio, tmp_path):
     home = tmp_path / "home"
-    shutil.copytree(filled, home)
+    copy_home(filled, home)
 
     result = implio(home)(*shlex.split(hint)[1:], stdin="")
 

@@ -2,12 +2,13 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from support.catalogs import copy_home
 
 from implio_pipeline.jobs import JOBS
 
@@ -24,7 +25,7 @@ def test_every_job_is_named_with_what_wakes_it(implio, empty_home):
 
 def test_without_dagster_a_landing_file_is_taken_in_until_the_loop_is_told_to_stop(implio, empty_home, tmp_path):
     home = implio(tmp_path / "home")
-    shutil.copytree(empty_home, home.home)
+    copy_home(empty_home, home.home)
     path = home.home / "landing" / "ads" / "items.ndjson"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"id": "1", "content": {"title": "t", "body": "b"}}))

@@ -2,6 +2,8 @@
 
 import shutil
 
+from support.catalogs import copy_home, copy_part
+
 
 def test_a_rotation_tells_what_it_destroyed_and_the_list_shows_what_lives(cli):
     before = cli.json("keys", "list")
@@ -24,12 +26,11 @@ def test_a_rotation_tells_what_it_destroyed_and_the_list_shows_what_lives(cli):
 
 
 def test_a_backup_put_back_is_refused_until_it_is_restored(cli, plan, tmp_path):
-    shutil.copytree(cli.home, tmp_path / "backup")
+    copy_home(cli.home, tmp_path / "backup")
     busy = plan.team("acme").busy
     assert cli("erase", "--team", "acme", "--user", busy.user_id).exit_code == 0
     for part in ("catalog", "vault"):
-        shutil.rmtree(cli.home / part)
-        shutil.copytree(tmp_path / "backup" / part, cli.home / part)
+        copy_part(tmp_path / "backup" / part, cli.home / part)
 
     refused = cli.error("status", exit_code=1)
     shape = cli.json("restore")

@@ -3,9 +3,9 @@
 import errno
 import json
 import os
-import shutil
 import stat
 
+from support.catalogs import copy_home
 from typer.testing import CliRunner
 
 from implio_pipeline.cli import app
@@ -49,7 +49,7 @@ def test_a_team_is_made_in_its_region(cli):
 
 
 def test_ingestion_tells_what_came_in(implio, landed, tmp_path, plan):
-    shutil.copytree(landed[0], tmp_path / "home")
+    copy_home(landed[0], tmp_path / "home")
     cli = implio(tmp_path / "home")
     assert "implio ingest" in cli("status").stdout
 

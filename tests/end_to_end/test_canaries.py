@@ -5,7 +5,6 @@ The clock is real where files are watched, so landing files are dated back rathe
 
 import json
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from support.catalogs import copy_home
 from support.changed import changed
 from support.clock import StillClock
 from support.grants import let_read
@@ -274,7 +274,7 @@ def test_what_comes_through_the_api_leaves_no_trace_once_it_is_erased(
     empty_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     home, temporary = tmp_path / "home", tmp_path / "temporary"
-    shutil.copytree(empty_home, home)
+    copy_home(empty_home, home)
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     good = [without_instant(an_ad(number, is_canary=True)) for number in range(20)]

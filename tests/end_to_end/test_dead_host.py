@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from typing import Any
 
 import pytest
 from dagster import DagsterRunStatus, RunsFilter
+from support.catalogs import copy_home
 from support.daemon import prepare, running_daemon, wait_until
 from support.home import ADS, CARS
 
@@ -121,7 +121,7 @@ class Died:
 
 @pytest.fixture
 def home(empty_home: Path, tmp_path: Path) -> Path:
-    shutil.copytree(empty_home, tmp_path / "home")
+    copy_home(empty_home, tmp_path / "home")
     prepare(tmp_path / "home")
     return tmp_path / "home"
 
@@ -129,7 +129,7 @@ def home(empty_home: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def died(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Died]:
     home = tmp_path_factory.mktemp("died") / "home"
-    shutil.copytree(empty_home, home)
+    copy_home(empty_home, home)
     prepare(home)
     land(home, ERASED_FROM, name="some", team=CARS)
     ask(home, "u-5", team=CARS)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import ssl
 import subprocess
@@ -16,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from cryptography import x509
+from support.catalogs import copy_home
 from support.home import ADS, CARS, opened_at
 from support.receiver import Receiver, receiving
 from support.serving import COMMAND, serving
@@ -32,7 +32,7 @@ _MOST_LOOKS, _LOOKS_SECONDS = 12_000, 0.05
 
 @pytest.fixture
 def home(empty_home: Path, tmp_path: Path) -> Path:
-    shutil.copytree(empty_home, tmp_path / "home")
+    copy_home(empty_home, tmp_path / "home")
     return tmp_path / "home"
 
 

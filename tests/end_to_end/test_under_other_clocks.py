@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.catalogs import copy_home
 from support.home import ADS
 from support.serving import COMMAND, serving
 
@@ -39,7 +40,7 @@ def product_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
 def home(empty_home: Path, tmp_path: Path) -> Path:
     """A home with the items of two people, taken in just now."""
     home = tmp_path / "home"
-    shutil.copytree(empty_home, home)
+    copy_home(empty_home, home)
     (home / "landing" / ADS).mkdir(parents=True, exist_ok=True)
     landed = home / "landing" / ADS / "items.json"
     landed.write_text(json.dumps([item(user) for user in ("u-88", "u-9")]))

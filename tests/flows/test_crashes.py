@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+from support.catalogs import copy_home
 from support.clock import NOW, TODAY
 from support.crash import _PORTS, _READS, Tripwire, When, every_place, watched
 from support.home import ADS, CARS, Home, opened_at
@@ -67,7 +68,7 @@ class Seed:
     @contextmanager
     def copy(self, landing: LandingTables | None = None) -> Iterator[Home]:
         shutil.rmtree(self.scratch, ignore_errors=True)
-        shutil.copytree(self.folder, self.scratch)
+        copy_home(self.folder, self.scratch)
         with self.taken_up(landing) as home:
             yield home
 
@@ -80,7 +81,7 @@ class Seed:
 @pytest.fixture(scope="module")
 def seed(empty_home: Path, scratch: Path) -> Seed:
     made = Seed(folder=scratch / "crash-seed", scratch=scratch / "crash-copy")
-    shutil.copytree(empty_home, made.folder)
+    copy_home(empty_home, made.folder)
     with opened_at(made.folder) as home:
         users, days = ["ann", "bob", "cid", None], [YESTERDAY, LAST_WEEK, OLD]
         ads = [

@@ -1,11 +1,11 @@
 """Granting and reading: who is let in, what is written down first, and what an old catalog cannot bring back."""
 
-import shutil
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
+from support.catalogs import copy_catalog
 from support.clock import NOW
 from support.grants import let_read
 from support.home import ADS, CARS, Home, opened_at
@@ -303,12 +303,11 @@ def test_an_old_catalog_brings_back_no_revoked_grant_and_its_shorter_log_is_told
 
 def _back_up(home: Home) -> None:
     home.services.catalog.scrub()  # empties the write-ahead log into the file
-    shutil.copytree(home.path / "catalog", home.path.parent / "catalog-backup")
+    copy_catalog(home.path / "catalog", home.path.parent / "catalog-backup")
 
 
 def _put_back(folder: Path) -> None:
-    shutil.rmtree(folder / "catalog")
-    shutil.copytree(folder.parent / "catalog-backup", folder / "catalog")
+    copy_catalog(folder.parent / "catalog-backup", folder / "catalog")
 
 
 def test_a_line_can_be_added_by_many_at_once_and_the_chain_holds(home: Home) -> None:

@@ -3,13 +3,13 @@
 import errno
 import json
 import os
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from support.catalogs import alter_catalog
 from support.clock import NOW
 from support.damage import OPERATIONS, damaged
 from support.home import ADS, CARS, Home
@@ -214,8 +214,7 @@ TOMBSTONES = {
 @pytest.mark.parametrize("statement", TOMBSTONES.values(), ids=TOMBSTONES)
 def test_an_altered_tombstone_fails_its_own_request_and_no_other_of_its_team(three: Home, statement: str) -> None:
     (ann,), (cid,) = three.ask(ByUser(user_id="ann")), three.ask(ByUser(user_id="cid"))
-    with closing(sqlite3.connect(three.path / "catalog" / "catalog.db")) as connection, connection:
-        assert connection.execute(statement, (ann.request_id,)).rowcount == 1
+    assert alter_catalog(three.path, statement, ann.request_id) == 1
 
     with pytest.raises(CatalogTampered):  # told at the end, once all others were carried out
         erase(three.services)

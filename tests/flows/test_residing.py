@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.catalogs import copy_home
 from support.clock import TODAY
 from support.home import ADS, CARS, Home, opened_at
 from support.items import Ad
@@ -30,7 +31,7 @@ from implio_pipeline.wiring import open_home
 @pytest.fixture
 def folder(empty_home: Path, tmp_path: Path) -> Path:
     """A closed home."""
-    shutil.copytree(empty_home, tmp_path / "closed")
+    copy_home(empty_home, tmp_path / "closed")
     return tmp_path / "closed"
 
 

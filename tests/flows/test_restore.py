@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.catalogs import copy_catalog, copy_home, copy_part
 from support.changed import changed
 from support.clock import NOW, TODAY
 from support.crash import Tripwire, every_place, watched
@@ -48,25 +49,24 @@ Puts = Callable[..., None]
 @pytest.fixture
 def folder(empty_home: Path, tmp_path: Path) -> Path:
     """A closed home with items in it, and a backup of all of it beside it; nothing is erased yet."""
-    shutil.copytree(empty_home, tmp_path / "home")
+    copy_home(empty_home, tmp_path / "home")
     with opened_at(tmp_path / "home") as home:
         home.keep(Ad(task="ann-1"), Ad(task="bob-1", user="bob"), Ad(task="cid-1", user="cid", outcome=None))
         home.keep(Ad(task="ann-2", at=YESTERDAY - timedelta(days=1)))
         home.keep(Ad(task="old", user="old", at=NOW - timedelta(days=90)))
         home.keep(Ad(task="car"), team=CARS)
-    shutil.copytree(tmp_path / "home", tmp_path / "backup")
+    copy_home(tmp_path / "home", tmp_path / "backup")
     return tmp_path / "home"
 
 
 def put_back(folder: Path, *parts: str) -> None:
     for part in parts:
-        shutil.rmtree(folder / part)
-        shutil.copytree(folder.parent / "backup" / part, folder / part)
+        copy_part(folder.parent / "backup" / part, folder / part)
 
 
 def make_backup(folder: Path) -> None:
     shutil.rmtree(folder.parent / "backup")
-    shutil.copytree(folder, folder.parent / "backup")
+    copy_home(folder, folder.parent / "backup")
 
 
 def erase_people(folder: Path) -> list[Request]:
@@ -196,7 +196,7 @@ def test_an_old_vault_alone_shows_nothing_and_what_it_lacks_is_named(folder: Pat
 def test_an_old_catalog_alone_names_the_files_that_are_gone_and_hides_what_they_held(folder: Path) -> None:
     requests = erase_people(folder)
     newer = folder.parent / "newer"
-    shutil.copytree(folder / "catalog", newer)
+    copy_catalog(folder / "catalog", newer)
     put_back(folder, "catalog")
 
     with restored(folder) as (home, summary):
@@ -208,8 +208,7 @@ def test_an_old_catalog_alone_names_the_files_that_are_gone_and_hides_what_they_
     with open_lake(folder, team="ads") as lake, pytest.raises(Exception, match="not in the vault"):
         lake.sql("select task_id from items")
 
-    shutil.rmtree(folder / "catalog")
-    shutil.copytree(newer, folder / "catalog")
+    copy_catalog(newer, folder / "catalog")
     with restored(folder) as (home, summary):
         assert home.tasks() == ["bob-1", "car"]
         check_restored(home, summary)
@@ -512,7 +511,7 @@ def test_a_restore_killed_at_any_call_is_taken_up_again(folder: Path, scratch: P
 
     def restore_under(tripwire: Tripwire) -> None:
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(folder, copy)
+        copy_home(folder, copy)
         with opened_at(copy, at=AT_LAST, is_restoring=True, threads=1) as home:
             restore(watched(home.services, tripwire), stray_age=AGES)
 

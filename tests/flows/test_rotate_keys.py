@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.catalogs import copy_home
 from support.clock import NOW
 from support.crash import Tripwire, every_place, watched
 from support.home import ADS, CARS, Home, opened_at, ring_of
@@ -419,7 +420,7 @@ def test_a_rotation_killed_at_any_call_leaves_everything_readable_and_is_finishe
 ) -> None:
     seed, copy = scratch / "rotate-seed", scratch / "rotate-copy"
     shutil.rmtree(seed, ignore_errors=True)
-    shutil.copytree(empty_home, seed)
+    copy_home(empty_home, seed)
     with opened_at(seed) as home:
         fill(home)
         home.ask(ByTask(task_id="t0"))
@@ -427,7 +428,7 @@ def test_a_rotation_killed_at_any_call_leaves_everything_readable_and_is_finishe
 
     def rotate_under(tripwire: Tripwire) -> None:
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(seed, copy)
+        copy_home(seed, copy)
         with opened_at(copy) as home:
             rotate_keys(watched(home.services, tripwire))
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.catalogs import copy_home, copy_part
 from support.clock import NOW, TODAY
 from support.crash import Tripwire, When, every_place, watched
 from support.home import ADS, CARS, Home, opened_at
@@ -250,7 +251,7 @@ def test_settling_killed_at_any_call_ends_as_if_nothing_had_happened(
 ) -> None:
     seed, copy = scratch / "settle-seed", scratch / "settle-copy"
     shutil.rmtree(seed, ignore_errors=True)
-    shutil.copytree(empty_home, seed)
+    copy_home(empty_home, seed)
     with opened_at(seed) as home:
         keep_waiting(home, *(Ad(task=f"t{number}", outcome=None, user=None) for number in range(9)))
         keep_waiting(home, Ad(task="car"), team=CARS)
@@ -259,7 +260,7 @@ def test_settling_killed_at_any_call_ends_as_if_nothing_had_happened(
 
     def settle_under(tripwire: Tripwire) -> None:
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(seed, copy)
+        copy_home(seed, copy)
         with opened_at(copy, threads=1) as home:
             apply_decisions(watched(home.services, tripwire))
 
@@ -387,13 +388,12 @@ def test_a_backup_put_back_brings_no_verdict_back_that_was_erased(home: Home, tm
     decide_all(home, ["a", "b"])
     home.opened.close()
     for folder in ("catalog", "vault"):
-        shutil.copytree(home.path / folder, tmp_path / "backup" / folder)
+        copy_part(home.path / folder, tmp_path / "backup" / folder)
     with opened_at(home.path) as later:
         later.ask(ByUser(user_id="ann"))
         erase(later.services)
     for folder in ("catalog", "vault"):
-        shutil.rmtree(home.path / folder)
-        shutil.copytree(tmp_path / "backup" / folder, home.path / folder)
+        copy_part(tmp_path / "backup" / folder, home.path / folder)
 
     with opened_at(home.path, is_restoring=True) as again:
         assert len(feed(again.services, ADS).entries) == 2

@@ -1,9 +1,6 @@
 """A deletion that is standing keeps a person's new items out, at every door, until somebody lifts it."""
 
-import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.catalogs import alter_catalog, copy_catalog, copy_part
 from support.home import ADS, CARS, Home, a_home, opened_at
 from support.items import Ad
 from support.landing import LandedTable
@@ -216,8 +214,7 @@ ALTERATIONS = {
 @pytest.mark.parametrize("statement", ALTERATIONS.values(), ids=ALTERATIONS.keys())
 def test_who_writes_the_catalog_cannot_let_a_person_in(home: Home, statement: str) -> None:
     standing(home)
-    with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as connection, connection:
-        assert connection.execute(statement).rowcount == 1
+    assert alter_catalog(home.path, statement) == 1
     home.clock.pass_by(HOUR)
 
     with pytest.raises(CatalogTampered):
@@ -230,8 +227,7 @@ def test_who_writes_the_catalog_cannot_let_a_person_in(home: Home, statement: st
 def copied(source: Path, target: Path) -> None:
     """Put catalog and vault of one folder in the place of another's."""
     for name in ("catalog", "vault"):
-        shutil.rmtree(target / name, ignore_errors=True)
-        shutil.copytree(source / name, target / name)
+        copy_part(source / name, target / name)
 
 
 def done(home: Home, act: str, number: int) -> None:
@@ -288,11 +284,10 @@ def test_a_backup_from_before_the_lifting_is_refused_and_restored_as_lifted(tmp_
     with a_home(folder) as home:
         request = standing(home)
         erase(home.services)
-    shutil.copytree(folder / "catalog", tmp_path / "catalog")
+    copy_catalog(folder / "catalog", tmp_path / "catalog")
     with opened_at(folder) as home:
         lift(home.services, request.request_id, name="Ada")
-    shutil.rmtree(folder / "catalog")
-    shutil.copytree(tmp_path / "catalog", folder / "catalog")
+    copy_catalog(tmp_path / "catalog", folder / "catalog")
 
     with pytest.raises(CatalogOutdated), opened_at(folder):
         pass

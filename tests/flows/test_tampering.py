@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import JSON, Boolean, Column, LargeBinary, Table, select, update
+from support.catalogs import copy_home
 from support.changed import changed
 from support.clock import NOW
 from support.depth import some
@@ -118,7 +119,7 @@ def altered(stage: Path, scratch: Path) -> Iterator[Callable[[str], Home]]:
     def alter(statement: str, *values: Any) -> Home:
         close()
         folder = scratch / "altered"
-        shutil.copytree(stage, folder)
+        copy_home(stage, folder)
         with closing(sqlite3.connect(folder / "catalog" / "catalog.db")) as connection, connection:
             assert connection.execute(statement, values).rowcount > 0, statement
         opening = opened_at(folder)
@@ -149,7 +150,7 @@ def again(stage: Path, scratch: Path) -> Iterator[Callable[..., Home]]:
             nonlocal home
             if home is None or stored_below(folder) != stored_below(stage):
                 stack.close()
-                shutil.copytree(stage, folder)
+                copy_home(stage, folder)
                 stack.callback(shutil.rmtree, folder)
                 home = stack.enter_context(opened_at(folder))
             with (

@@ -1,10 +1,10 @@
 """A home at a fixed instant with a Dagster instance beside it, for every test here."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.catalogs import copy_home
 from support.stage import Stage
 
 from implio_pipeline.orchestration.drive import open_instance
@@ -14,7 +14,7 @@ from implio_pipeline.orchestration.instance_files import dagster_yaml
 @pytest.fixture
 def stage(empty_home: Path, tmp_path: Path) -> Iterator[Stage]:
     home = tmp_path / "home"
-    shutil.copytree(empty_home, home)
+    copy_home(empty_home, home)
     (home / "dagster.yaml").write_text(dagster_yaml(home))
     with open_instance(home) as instance:
         yield Stage(home=home, instance=instance)

@@ -5,15 +5,17 @@ a backup back, and writing to it behind the pipeline's back.
 """
 
 import os
+import re
 import shutil
+import sqlite3
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, event
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 from implio_pipeline import wiring
@@ -58,23 +60,33 @@ def url_of(folder: Path) -> str:
     return found
 
 
-@contextmanager
-def written_to(home: Path) -> Iterator[Connection]:
-    """Write to the catalog of a home as somebody does who has access to the database and no keys."""
+def copy_part(source: Path, target: Path) -> None:
+    """Put a copy of one folder of a home in the place of another: its catalog, its vault, …"""
+    if source.name == _FOLDER:
+        copy_catalog(source, target)
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+
+
+def alter_catalog(home: Path, statement: str, *values: Any) -> int:
+    """Change rows as somebody does who has access to the database and no keys. Returns how many were changed.
+
+    Args:
+        home: The home whose catalog it is.
+        statement: The statement, with `?` for each value.
+        values: The values.
+    """
     url = url_of(home / _FOLDER)
-    if ON_POSTGRESQL:
-        url = url.replace("//implio@", "//postgres@")  # triggers and foreign keys do not stop a superuser
-    engine = create_engine(url, poolclass=NullPool)
-    if ON_POSTGRESQL:
-
-        @event.listens_for(engine, "connect")
-        def prepare(connection: Any, record: Any) -> None:
-            connection.execute("SET session_replication_role = replica")
-            connection.commit()
-
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
+    if not ON_POSTGRESQL:
+        with closing(sqlite3.connect(make_url(url).database or "")) as connection, connection:
+            return connection.execute(statement, values).rowcount
+    statement = re.sub(r"zeroblob\((\d+)\)", r"decode(repeat('00', \1), 'hex')", statement)  # SQLite's name for it
+    # As a superuser, whom neither triggers nor foreign keys stop.
+    engine = create_engine(make_url(url).set(username="postgres"), poolclass=NullPool)
+    with engine.begin() as other:
+        other.execute(text("SET LOCAL session_replication_role = replica"))
+        return other.exec_driver_sql(statement.replace("%", "%%").replace("?", "%s"), values).rowcount
 
 
 def make_homes_with_databases() -> None:
