@@ -26,6 +26,9 @@ from tests.api.conftest import ITEM
 
 PROXY, CALLER, OTHER = "10.0.0.7", "203.0.113.9", "198.51.100.4"
 
+PATIENT = "3600"
+"""Seconds that a server waits for an answer: a process may take a minute to start on a busy machine."""
+
 
 # Rates
 
@@ -244,7 +247,12 @@ def test_without_trusted_proxies_every_header_is_ignored_by_the_rate_limit(made:
 
 
 def test_two_servers_of_one_home_take_over_for_each_other(home: Home) -> None:
-    with serving(home.path) as one, serving(home.path) as two, one.client() as first, two.client() as second:
+    with (
+        serving(home.path, call_seconds=PATIENT) as one,
+        serving(home.path, call_seconds=PATIENT) as two,
+        one.client() as first,
+        two.client() as second,
+    ):
         # The same post at both is stored once.
         key = {"Idempotency-Key": "zqzq"}
         answers: list[httpx.Response] = []
@@ -270,7 +278,10 @@ def test_two_servers_of_one_home_take_over_for_each_other(home: Home) -> None:
 
 
 def test_a_server_that_is_told_to_stop_says_so_and_still_takes_calls(home: Home) -> None:
-    with serving(home.path, drain_seconds="300", shutdown_seconds="600") as server, server.client() as client:
+    with (
+        serving(home.path, drain_seconds="300", shutdown_seconds=PATIENT, call_seconds=PATIENT) as server,
+        server.client() as client,
+    ):
         assert client.get("/v1/ready").json() == {"status": "ready"}
 
         server.process.send_signal(signal.SIGTERM)
