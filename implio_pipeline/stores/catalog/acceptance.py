@@ -52,13 +52,19 @@ def accept(connection: Connection, asked: Sequence[PreparedRequest], *, approval
         if earlier is None or earlier.accepted_at <= request.accepted_at - _IDEMPOTENCY_LASTS:
             # 3. End the rule after the newest item, not at the clock: a slow clock would leave items out.
             before = next_instant(newest[request.team], now=rule.before)
-            bound = replace(rule, before=before)
-            new.append(replace(each, request=replace(request, accepted_at=before), rule=bound))
+            if before == rule.before == request.accepted_at:
+                new.append(each)  # as it nearly always is; copying a thousand requests takes 20 ms
+            else:
+                bound = replace(rule, before=before)
+                new.append(replace(each, request=replace(request, accepted_at=before), rule=bound))
             answers[request.team, each.key] = request
     if new:
         # 4. Compare with the cap of who asks, under the same lock: two processes together approve no more than one.
         stored = apply_cap(connection, [each.request for each in new], approvals)
-        new = [replace(each, request=request) for each, request in zip(new, stored, strict=True)]
+        new = [
+            each if request is each.request else replace(each, request=request)
+            for each, request in zip(new, stored, strict=True)
+        ]
         keys = ((each.request.team, each.key) for each in new)
         answers |= zip(keys, _store(connection, new), strict=True)
     return [answers[each.request.team, each.key] for each in asked]
