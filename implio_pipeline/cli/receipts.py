@@ -204,7 +204,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise BadUse(f"the file {path} cannot be read as text") from None
+        raise BadUse("the named file cannot be read as text") from None
 
 
 def _entry(opened: "OpenHome", request_id: RequestId) -> LedgerEntry[Receipt]:

@@ -28,7 +28,7 @@ def check_storage(home: Path, url: str | None, *, catalog_url: str, now: datetim
             yield Finding(
                 code="dagster-file-missing",
                 what=f"the home has no {name}, so Dagster cannot run on it",
-                remedy="Copy it from another home of this version that `implio init` made, and correct its paths.",
+                remedy="Copy it from another home of this version that `implio init HOME` made, and correct its paths.",
             )
     if url is not None and _place(url) == _place(catalog_url):
         yield Finding(

@@ -117,7 +117,7 @@ class ChainedLedger(Ledger):
         try:
             return self._chains[name]
         except KeyError:
-            raise LedgerBroken(f"the ledger has no chain {name}") from None
+            raise LedgerBroken("the ledger has no chain of this name") from None
 
     def _chain_of(self, statement: Statement) -> Region:
         if isinstance(statement, EpochDestroyed):

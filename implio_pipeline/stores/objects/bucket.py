@@ -242,7 +242,9 @@ class ObjectBucket(Objects):
     def _delete(self, objects: list[dict[str, str]]) -> bool:
         """Delete objects or versions. Returns whether the storage kept a version of one."""
         has_marker = False
-        for _ in range(_TRIES):
+
+        def delete() -> None:
+            nonlocal objects, has_marker
             with _called(self.address):
                 answer = self._client.delete_objects(
                     Bucket=self.address.bucket, Delete={"Objects": objects, "Quiet": False}
@@ -252,12 +254,20 @@ class ObjectBucket(Objects):
             )
             # A version that is gone already counts as deleted.
             left = [each for each in answer.get("Errors", ()) if not each["Code"].startswith("NoSuch")]
-            if not left:
-                return has_marker
-            kept = {(each["Key"], each.get("VersionId")) for each in left}
-            objects = [each for each in objects if (each["Key"], each.get("VersionId")) in kept] or objects
-        codes = ", ".join(sorted({each["Code"] for each in left}))
-        raise StorageFailed(f"{self.address.url} did not delete {len(left)} objects: {codes}")
+            if left:
+                kept = {(each["Key"], each.get("VersionId")) for each in left}
+                objects = [each for each in objects if (each["Key"], each.get("VersionId")) in kept] or objects
+                codes = ", ".join(sorted({each["Code"] for each in left}))
+                raise _NotDeleted(f"{self.address.url} did not delete {len(left)} objects: {codes}")
+
+        # One call deletes many objects and reports each that failed: the library tries only whole calls again.
+        replan(
+            delete,
+            about="a bucket's objects",
+            is_race=lambda error: isinstance(error, _NotDeleted),
+            tries=_TRIES,
+        )
+        return has_marker
 
     def _versions(self, key: str) -> Iterator[dict[str, str]]:
         with _called(self.address):
@@ -337,6 +347,10 @@ class ObjectBucket(Objects):
             },
             **known,
         )
+
+
+class _NotDeleted(StorageFailed):
+    """A call deleted some of its objects and not the others."""
 
 
 class _AnswerLost(StorageFailed):
