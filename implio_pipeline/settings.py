@@ -7,13 +7,14 @@ misspelt one does not go unnoticed.
 import os
 from collections.abc import Mapping
 from datetime import date
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 
 import pycountry
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from implio_pipeline.domain.bucket import BucketAddress, is_bucket
 from implio_pipeline.domain.errors import HomeMissing
 from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.key_addresses import KeyAddress, service_address
@@ -46,13 +47,36 @@ def _keys(text: str | None) -> str | None:
     return text
 
 
+def _address(text: str) -> str:
+    """Return a valid place of objects: a folder or a bucket.
+
+    Raises:
+        ValueError: it names a bucket, and is not written correctly; or it names another kind of place.
+    """
+    if "://" in text:
+        BucketAddress.parse(text)
+    return text
+
+
+class CacheSettings(BaseModel):
+    """This machine's copies of encrypted files that are in buckets. Homes without buckets have none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    folder: Path = Path("cache")
+    """Relative to the home. The processes of a machine share it; it may be lost at any time."""
+    gigabytes: float = Field(default=10, gt=0)
+    """What the copies may take. The files that one statement reads must fit."""
+
+
 class RegionSettings(BaseModel):
     """Where a region's items and keys are stored, and who hosts them."""
 
     model_config = ConfigDict(extra="forbid")
 
-    vault: Path
-    """Storage root, relative to the home. Two regions never share one, and none is inside another one."""
+    vault: str
+    """Storage root: a folder, relative to the home, or `s3://BUCKET/PREFIX`. Two regions never share one, and none is
+    inside another one."""
     keys: str | None = None
     """Where the region's root keys are: a folder, `aws-kms:alias/NAME`, or `transit:https://HOST:8200/NAME`; by default
     the folder `keys/NAME` in the home. Two regions never share an address."""
@@ -64,6 +88,7 @@ class RegionSettings(BaseModel):
     """Where its teams were promised that their items stay. By default `EU` if the region's name begins with eu."""
 
     _check_location = field_validator("location")(_location)
+    _check_vault = field_validator("vault")(_address)
     _check_keys = field_validator("keys")(_keys)
 
 
@@ -318,8 +343,8 @@ class Settings(BaseSettings):
     home: Path
     regions: dict[str, RegionSettings] = Field(
         default_factory=lambda: {
-            "eu": RegionSettings(vault=Path("vault/eu")),
-            "us": RegionSettings(vault=Path("vault/us")),
+            "eu": RegionSettings(vault="vault/eu"),
+            "us": RegionSettings(vault="vault/us"),
         }
     )
     home_keys: str | None = None
@@ -330,6 +355,7 @@ class Settings(BaseSettings):
     `PGPASSFILE` or a service file instead."""
     catalog_server: CatalogSettings = Field(default_factory=CatalogSettings)
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
+    cache: CacheSettings = Field(default_factory=CacheSettings)
     landing: LandingSettings = Field(default_factory=LandingSettings)
     requests: RequestSettings = Field(default_factory=RequestSettings)
     clock: ClockSettings = Field(default_factory=ClockSettings)
@@ -386,7 +412,7 @@ class Settings(BaseSettings):
         return [
             Place(
                 region=Region(name),
-                root=self.below(region.vault).resolve(),
+                root=self._root(region.vault),
                 keys=_resolved(self.key_addresses[Region(name)]),
                 processor=region.processor,
                 location=region.location,
@@ -394,6 +420,12 @@ class Settings(BaseSettings):
             )
             for name, region in self.regions.items()
         ]
+
+    def _root(self, address: str) -> PurePath:
+        # As a path, a bucket's prefix is compared with another one part by part, as folders are.
+        if is_bucket(address):
+            return PurePosixPath(BucketAddress.parse(address).url)
+        return self.below(Path(address)).resolve()
 
     @property
     def key_addresses(self) -> Mapping[Region, KeyAddress]:

@@ -17,7 +17,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING
 from implio_pipeline import __version__
 from implio_pipeline.core_dumps import forbid_core_dumps
 from implio_pipeline.domain.access import Purpose
-from implio_pipeline.domain.checkup import Checkup
+from implio_pipeline.domain.bucket import BucketAddress, is_bucket
+from implio_pipeline.domain.checkup import Checkup, Finding
 from implio_pipeline.domain.errors import HomeExists, LedgerBroken
 from implio_pipeline.domain.ids import ColumnClass, Region, TeamId
 from implio_pipeline.domain.instants import ClockBounds, check_clock, start_of
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.plan import ApprovalPolicy
-from implio_pipeline.domain.residency import check_residency
+from implio_pipeline.domain.residency import Place, check_bucket_location, check_residency
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.waiting import Wait
 from implio_pipeline.flows.access.authorize import ReadAuthorizer
@@ -65,12 +66,15 @@ from implio_pipeline.stores.ledger.signing import SigningKeyFile, pem_of
 from implio_pipeline.stores.leftovers import LeftoverFolders
 from implio_pipeline.stores.local_checks import check_certificate, check_disk, check_folders
 from implio_pipeline.stores.local_tls import LocalAuthority
-from implio_pipeline.stores.objects.bucket import BucketAddress, ObjectBucket
-from implio_pipeline.stores.objects.bucket_settings import check_bucket
+from implio_pipeline.stores.objects.bucket import ObjectBucket
+from implio_pipeline.stores.objects.bucket_settings import check_bucket, location_of, refuse_if_it_keeps
+from implio_pipeline.stores.objects.cache import CiphertextCache
+from implio_pipeline.stores.objects.folder import ObjectFolder
+from implio_pipeline.stores.objects.objects import Objects
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.sign_in_secrets import LocalSignInSecrets
 from implio_pipeline.stores.vault.cluster import Bounds
-from implio_pipeline.stores.vault.storage import RegionFolders
+from implio_pipeline.stores.vault.storage import RegionStorage
 from implio_pipeline.stores.vault.vault import EncryptedVault
 from implio_pipeline.stores.webhook_client import HttpWebhookClient
 from implio_pipeline.verify import ChainSource
@@ -126,11 +130,32 @@ class OpenHome:
         return TeamKeychain(self.key_ring, self.catalog.teams.keys, cache=self.key_cache)
 
     @cached_property
+    def vault_places(self) -> dict[Region, Objects]:
+        """The folder or the bucket of each region."""
+        return {Region(name): self._place(region.vault) for name, region in self.settings.regions.items()}
+
+    def _place(self, address: str) -> Objects:
+        """Return the objects at an address of the settings."""
+        if not is_bucket(address):
+            return ObjectFolder(self.settings.below(Path(address)))
+        return ObjectBucket(BucketAddress.parse(address))
+
+    @cached_property
+    def storage(self) -> RegionStorage:
+        """The files of the vault."""
+        return RegionStorage(self.vault_places, cache=self.cache)
+
+    @cached_property
+    def cache(self) -> CiphertextCache:
+        """This machine's copies of files that are in buckets."""
+        cache = self.settings.cache
+        return CiphertextCache(self.settings.below(cache.folder), max_bytes=int(cache.gigabytes * 10**9))
+
+    @cached_property
     def vault(self) -> EncryptedVault:
-        """The encrypted files of items, in one folder for each region."""
-        folders = {Region(name): self.settings.below(region.vault) for name, region in self.settings.regions.items()}
+        """The encrypted files of items, in a folder or bucket for each region."""
         return EncryptedVault(
-            RegionFolders(folders),
+            self.storage,
             self.keychain,
             bounds=Bounds(rows=self.settings.rows_per_file),
             threads=self.threads,
@@ -349,6 +374,9 @@ class OpenHome:
             about="Folders of the home",
             examine=lambda: check_folders([home, *(home / name for name in HOME_FOLDERS if name != "requests")]),
         )
+        for region, place in self.vault_places.items():
+            if not isinstance(place, ObjectFolder):
+                yield Checkup(about=f"Bucket of region {region}", examine=partial(_bucket_findings, place, self.clock))
         yield Checkup(about="Disk", examine=lambda: check_disk(home))
         yield Checkup(
             about="Certificate of the API server",
@@ -473,6 +501,7 @@ def open_lake(
         with closing(
             Lake(
                 settings=opened.settings,
+                storage=opened.storage,
                 catalog=opened.catalog,
                 ring=opened.key_ring,
                 door=opened.door,
@@ -510,7 +539,8 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
     opened = OpenHome(settings)
     opened.key_ring.make(HOME)
     for name, region in settings.regions.items():
-        make_folder(settings.below(region.vault))
+        if not is_bucket(region.vault):
+            make_folder(settings.below(Path(region.vault)))
         opened.key_ring.make(Region(name))
     opened.server_files()
     opened.make_ledger()
@@ -540,9 +570,24 @@ def make_root_keys(home: Path | None = None) -> dict[str, str]:
 
 
 def _refuse_misplaced(opened: OpenHome) -> None:
+    for place in opened.settings.places:
+        if is_bucket(opened.settings.regions[place.region].vault):
+            _check_bucket(opened.vault_places[place.region], place)
     check_residency(
         opened.settings.places,
         opened.settings.processor_register,
         teams=opened.catalog.teams.regions(),
         key_owners=opened.key_ring.owners(),
     )
+
+
+def _check_bucket(objects: Objects, place: Place) -> None:
+    """Refuse a bucket that keeps what is deleted, or that is in another country than the settings say."""
+    if isinstance(objects, ObjectBucket):
+        refuse_if_it_keeps(objects)
+        check_bucket_location(place, location_of(objects))
+
+
+def _bucket_findings(objects: Objects, clock: SystemClock) -> Iterator[Finding]:
+    if isinstance(objects, ObjectBucket):
+        yield from check_bucket(objects, now=clock.now)

@@ -44,6 +44,9 @@ class ResidencyRefused(ImplioError):
         ),
         "processor-unlisted": "List the host with its location under `[[processors]]` in implio.toml.",
         "location-unknown": "Write the country as two letters (ISO 3166-1), EU or EEA.",
+        "bucket-elsewhere": (
+            "State the country of the bucket as the region's `location` in implio.toml, or move the bucket."
+        ),
         "transfer-unsafe": (
             "Host the region in the EEA, or state the `safeguards` of that processor (GDPR Art. 45 or 46) in "
             "implio.toml."
@@ -87,6 +90,61 @@ class Place:
 def is_in_eea(location: str) -> bool:
     """Return whether a location is in the European Economic Area, or is the controller's own site."""
     return location in EEA or location == ON_SITE
+
+
+_AWS = {
+    "DE": "eu-central-1 eusc-de-east-1",
+    "CH": "eu-central-2",
+    "SE": "eu-north-1",
+    "IT": "eu-south-1",
+    "ES": "eu-south-2",
+    "IE": "eu-west-1",
+    "GB": "eu-west-2",
+    "FR": "eu-west-3",
+    "US": "us-east-1 us-east-2 us-west-1 us-west-2 us-gov-east-1 us-gov-west-1",
+    "CA": "ca-central-1 ca-west-1",
+    "MX": "mx-central-1",
+    "BR": "sa-east-1",
+    "ZA": "af-south-1",
+    "HK": "ap-east-1",
+    "TW": "ap-east-2",
+    "JP": "ap-northeast-1 ap-northeast-3",
+    "KR": "ap-northeast-2",
+    "IN": "ap-south-1 ap-south-2",
+    "SG": "ap-southeast-1",
+    "AU": "ap-southeast-2 ap-southeast-4",
+    "ID": "ap-southeast-3",
+    "MY": "ap-southeast-5",
+    "NZ": "ap-southeast-6",
+    "TH": "ap-southeast-7",
+    "IL": "il-central-1",
+    "AE": "me-central-1",
+    "BH": "me-south-1",
+}
+AWS_COUNTRIES = {region: country for country, regions in _AWS.items() for region in regions.split()}
+"""The country of each region of AWS.
+
+Source: AWS, "Regions and Availability Zones".
+"""
+
+
+def check_bucket_location(place: Place, told: str | None) -> None:
+    """Check that a bucket is in the country that the settings state.
+
+    Args:
+        place: The region whose storage is the bucket.
+        told: The region of AWS that the bucket names; `None` if it names none.
+
+    Raises:
+        ResidencyRefused: `bucket-elsewhere`: it is in another country.
+    """
+    country = None if told is None else AWS_COUNTRIES.get(told)
+    if country is None:  # another storage than AWS, or a region that is newer than this table: only the settings know
+        return
+    is_there = country in EEA if place.location in ("EU", "EEA") else country == place.location
+    if not is_there:
+        facts = f"the bucket of region {place.region} is in {told} ({country}), and the settings say {place.location}"
+        raise ResidencyRefused(facts, code="bucket-elsewhere")
 
 
 def check_residency(

@@ -165,5 +165,8 @@ class Vault(Protocol):
     ) -> Iterator[str]:
         """Yield the paths of a region's files that the catalog does not know and that are old enough."""
 
+    def sweep(self, region: Region, *, older_than: datetime) -> int:
+        """Delete incomplete uploads to a region's storage that were begun before an instant. Returns how many."""
+
     def delete_stray(self, region: Region, path: str, *, older_than: datetime) -> bool:
         """Unlink a stray file, unless it is younger and may still be about to be committed."""

@@ -23,7 +23,7 @@ from implio_pipeline.domain.columns import columns_of, rule_columns
 from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, QueryRefused
 from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.ids import ColumnClass, FileKind, Region, RequestId, TaskKey, TeamId
+from implio_pipeline.domain.ids import ColumnClass, FileKind, RequestId, TaskKey, TeamId
 from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.scope import Coverage, Rule, TaskRule, UserRule, coverage_of
 from implio_pipeline.domain.team import team_id
@@ -39,7 +39,7 @@ from implio_pipeline.stores.vault.dataset import SealedDataset, reader_schema
 from implio_pipeline.stores.vault.encoding import decode, named_keys
 from implio_pipeline.stores.vault.filters import Finder
 from implio_pipeline.stores.vault.predicate import hidden, match, task_key
-from implio_pipeline.stores.vault.storage import RegionFolders
+from implio_pipeline.stores.vault.storage import RegionStorage
 
 _VIEWS = {"items": FileKind.ITEMS, "rejected": FileKind.REJECTED}
 _QUEUE = "queue"
@@ -72,6 +72,7 @@ class Lake:
 
     Args:
         settings: The settings of the home.
+        storage: Where the vault files are.
         catalog: The open catalog of the home.
         ring: The key ring of the home.
         door: Confirms the admission before each statement, and logs each statement before its rows are returned.
@@ -83,6 +84,7 @@ class Lake:
         self,
         *,
         settings: Settings,
+        storage: RegionStorage,
         catalog: SqlCatalog,
         ring: KeyRing,
         door: ReadAuthorizer,
@@ -96,8 +98,7 @@ class Lake:
         self._catalog = catalog
         self._threads = threads
         self._keychain = TeamKeychain(ring, catalog.teams.keys, granted=self.granted)
-        roots = {Region(name): settings.below(region.vault) for name, region in settings.regions.items()}
-        self._folders = RegionFolders(roots)
+        self._storage = storage
         self._temporary = settings.home / "tmp"
         self._lock = threading.RLock()
         """Allows one statement at a time: each may reopen the lake, and all cursors share the registered views."""
@@ -287,7 +288,7 @@ class Lake:
         return SealedDataset(
             readable,
             kind=kind,
-            storage=self._folders,
+            storage=self._storage,
             keys_of=self._keys_of,
             granted=self.granted,
             hidden=covered,
@@ -339,7 +340,7 @@ class Lake:
     def _rows(self, sealed: SealedFile, columns: list[str]) -> pa.Table:
         file = sealed.file
         raw = self._keychain.file_keys(file.team, sealed.keys)
-        return decode(self._folders.read(file.region, file.path), file_id=file.file_id, raw=raw, columns=columns)
+        return decode(self._storage.read_cached(file), file_id=file.file_id, raw=raw, columns=columns)
 
     def _verdicts(self) -> pa.Table | None:
         """Return the verdicts that are not yet in the vault, or `None` if there are none, which costs nothing."""

@@ -14,6 +14,7 @@ from support.ledger import EU, HOME, local_chain, raw, split
 from support.s3_proxy import Fault, S3Proxy, first, proxied
 from support.servers import S3Server, s3
 
+from implio_pipeline.domain.bucket import BucketAddress
 from implio_pipeline.domain.checkup import Level
 from implio_pipeline.domain.errors import KeyMissing, LedgerBroken, LedgerUnavailable
 from implio_pipeline.domain.ids import Region, RequestId
@@ -24,7 +25,7 @@ from implio_pipeline.stores.ledger.chain import Chain
 from implio_pipeline.stores.ledger.index import IndexFile
 from implio_pipeline.stores.ledger.ledger import ChainedLedger
 from implio_pipeline.stores.ledger.signing import SigningKeyFile, pem_of
-from implio_pipeline.stores.objects.bucket import BucketAddress, ObjectBucket, Timeouts
+from implio_pipeline.stores.objects.bucket import ObjectBucket, Timeouts
 from implio_pipeline.verify import ChainSource, check_chains, check_folder, check_receipt
 
 IMPATIENT = Timeouts(connect_seconds=5, call_seconds=20, retries=2, retry_seconds=20)

@@ -18,8 +18,9 @@ from support.depth import examples
 from support.s3_proxy import Fault, S3Proxy, first, proxied
 from support.servers import S3Server, s3
 
+from implio_pipeline.domain.bucket import BucketAddress
 from implio_pipeline.domain.errors import FileMissing, StorageFailed
-from implio_pipeline.stores.objects.bucket import BucketAddress, ObjectBucket, Timeouts
+from implio_pipeline.stores.objects.bucket import ObjectBucket, Timeouts
 from implio_pipeline.stores.objects.folder import ObjectFolder
 from implio_pipeline.stores.objects.objects import AT_ONCE, Objects
 
@@ -67,7 +68,7 @@ def test_an_object_is_read_as_it_was_written(place: Objects) -> None:
     content = bytes(range(256)) * 20_000  # 5 MB, so large that a library may think of several parts
     place.put_new("team/day/file.parquet", content)
     place.put_new("team/day/empty", b"")
-    place.put_new("team/day/view", memoryview(b"abc"))
+    place.put_new("team/day/view", memoryview(b"abc").cast("b"))
 
     assert place.get("team/day/file.parquet") == content
     assert b"".join(place.stream("team/day/file.parquet")) == content
@@ -106,7 +107,8 @@ def test_of_several_writers_of_one_key_exactly_one_succeeds(new_place: Place) ->
 _WRITE = """
 import sys
 from pathlib import Path
-from implio_pipeline.stores.objects.bucket import BucketAddress, ObjectBucket
+from implio_pipeline.domain.bucket import BucketAddress
+from implio_pipeline.stores.objects.bucket import ObjectBucket
 from implio_pipeline.stores.objects.folder import ObjectFolder
 where, me = sys.argv[1:]
 place = ObjectBucket(BucketAddress.parse(where)) if where.startswith("s3:") else ObjectFolder(Path(where))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.changed import changed
 from support.clock import NOW
 from support.depth import examples
-from support.home import ADS, SMALL_FILES, Home, folders_of
+from support.home import ADS, SMALL_FILES, Home, storage_of
 from support.items import Ad, is_covered, key_of, table_of, table_of_rows
 from support.rules import ads, rules
 
@@ -31,7 +31,7 @@ from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.encoding import decode
 from implio_pipeline.stores.vault.rewrites import rows_between, rows_without
-from implio_pipeline.stores.vault.storage import RegionFolders
+from implio_pipeline.stores.vault.storage import RegionStorage
 from implio_pipeline.stores.vault.vault import EncryptedVault
 
 EU = Region("eu")
@@ -67,7 +67,7 @@ def written(home: Home, rows: Sequence[Ad] | pa.Table, kind: FileKind = FileKind
 
 
 def wide(home: Home) -> EncryptedVault:
-    return EncryptedVault(folders_of(home.opened), home.services.keychain, bounds=Bounds(rows=1000))
+    return EncryptedVault(storage_of(home.opened), home.services.keychain, bounds=Bounds(rows=1000))
 
 
 def work_on(sealed: SealedFile, *asked: Rule) -> FileWork:
@@ -202,7 +202,7 @@ def test_a_rewriter_with_a_fault_is_caught_and_nothing_of_it_is_committed(home: 
     home.keep(Ad(task="a"), Ad(task="b", user="bob"), Ad(task="c", user="cid", title="chair"), Ad(task="d", user="dee"))
     before, files = home.rows(ADS), home.files(ADS)
     (request,) = home.ask(ByUser(user_id="ann"))
-    vault = Faulty(folders_of(home.opened), home.services.keychain, bounds=SMALL_FILES)
+    vault = Faulty(storage_of(home.opened), home.services.keychain, bounds=SMALL_FILES)
     vault.spoil = staticmethod(fault)
 
     summary = erase(changed(home.services, vault=vault))
@@ -214,7 +214,7 @@ def test_a_rewriter_with_a_fault_is_caught_and_nothing_of_it_is_committed(home: 
     assert home.receipts() == []
 
 
-class Forgetful(RegionFolders):
+class Forgetful(RegionStorage):
     """Storage that keeps one bit of what it is given otherwise; the first octet is not enciphered."""
 
     octet: Callable[[int], int]
@@ -230,7 +230,7 @@ def test_a_rewrite_that_storage_does_not_keep_bit_by_bit_is_caught(home: Home, o
     home.keep(Ad(task="a"), Ad(task="b", user="bob"))
     (request,) = home.ask(ByUser(user_id="ann"))
     files = home.files(ADS)
-    folders = folders_of(home.opened, Forgetful)
+    folders = storage_of(home.opened, Forgetful)
     folders.octet = octet  # type: ignore[attr-defined]
     vault = EncryptedVault(folders, home.services.keychain, bounds=SMALL_FILES)
 
@@ -334,7 +334,7 @@ def full_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None
             left[0] -= 1
             return write(handle, content)
 
-        monkeypatch.setattr("implio_pipeline.stores.vault.storage.os.write", write_some)
+        monkeypatch.setattr("implio_pipeline.stores.objects.folder.os.write", write_some)
 
     yield fill
     monkeypatch.undo()
@@ -376,7 +376,7 @@ def test_a_folder_deleted_while_a_file_is_written_into_it_is_made_again(
             home.vault.delete(first.file)
         return open_file(path, flags, *rest)
 
-    monkeypatch.setattr("implio_pipeline.stores.vault.storage.os.open", delete_then_open)
+    monkeypatch.setattr("implio_pipeline.stores.objects.folder.os.open", delete_then_open)
     second = written(home, [Ad(task="b")])
     monkeypatch.undo()
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from implio_pipeline.stores.vault import storage
-from implio_pipeline.stores.vault.storage import RegionFolders
+from implio_pipeline.stores.objects import folder
+from implio_pipeline.stores.vault.storage import RegionStorage
 
 CALLS = ("open", "write", "fsync")
 """Calls to the operating system while a file is written."""
@@ -43,14 +43,14 @@ def damaged(operation: str, *, below: str, number: int) -> Iterator[None]:
     """Make an operation fail with an errno on every path that contains `below`."""
     with pytest.MonkeyPatch.context() as patch:
         if operation in CALLS:
-            patch.setattr(storage, "os", _Damaged(operation, below, number))
+            patch.setattr(folder, "os", _Damaged(operation, below, number))
         else:
-            real = getattr(RegionFolders, operation)
+            real = getattr(RegionStorage, operation)
 
-            def method(self: RegionFolders, region: Any, path: str, **known: Any) -> Any:
+            def method(self: RegionStorage, region: Any, path: str, **known: Any) -> Any:
                 if below in path:
                     raise OSError(number, os.strerror(number), str(Path("/") / path))
                 return real(self, region, path, **known)
 
-            patch.setattr(RegionFolders, operation, method)
+            patch.setattr(RegionStorage, operation, method)
         yield

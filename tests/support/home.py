@@ -24,7 +24,7 @@ from implio_pipeline.ports.ledger import LedgerEntry
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.vault.cluster import Bounds
-from implio_pipeline.stores.vault.storage import RegionFolders
+from implio_pipeline.stores.vault.storage import RegionStorage
 from implio_pipeline.stores.vault.vault import EncryptedVault
 from support.changed import changed
 from support.clock import NOW, StillClock
@@ -130,7 +130,7 @@ def opened_at(
     """Open a home like a new process, which knows only what is stored."""
     clock = StillClock(at)
     with wiring.open_home(folder, is_restoring=is_restoring) as opened:
-        vault = EncryptedVault(folders_of(opened), opened.keychain, bounds=bounds, threads=threads)
+        vault = EncryptedVault(opened.storage, opened.keychain, bounds=bounds, threads=threads)
         tables = landing or LandingTables()
         set_aside = SetAside(folder / "set-aside", opened.catalog.set_aside_keys, clock)
         services = changed(opened, clock=clock, vault=vault, landing=tables, set_aside=set_aside, threads=threads)
@@ -139,8 +139,8 @@ def opened_at(
         yield Home(path=folder, clock=clock, opened=timed, services=services, vault=vault, landing=tables)
 
 
-def folders_of(opened: wiring.OpenHome, kind: type[RegionFolders] = RegionFolders) -> RegionFolders:
-    return kind({Region(name): opened.settings.below(one.vault) for name, one in opened.settings.regions.items()})
+def storage_of(opened: wiring.OpenHome, kind: type[RegionStorage] = RegionStorage) -> RegionStorage:
+    return kind(opened.vault_places, cache=opened.cache)
 
 
 def ring_of(home: Home) -> LocalKeyRing:

@@ -61,6 +61,8 @@ class S3Proxy:
         self.url = url
         self.seen: list[Seen] = []
         self.fault: Callable[[Seen], Fault] = lambda _: Fault.NONE
+        self.instead: Callable[[Seen], bytes | None] = lambda _: None
+        """The body of an answer that the proxy gives instead of the server."""
         self.delay_seconds = 0.0
         self.ended = threading.Event()
         self._lock = threading.Lock()
@@ -118,12 +120,15 @@ class _Handler(BaseHTTPRequestHandler):
     server: "_Server"
     upstream: http.client.HTTPConnection | None = None
 
-    def handle_any(self) -> None:
+    def handle_any(self) -> None:  # noqa: C901 -- one case for each fault
         proxy = self.server.proxy
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         seen = proxy.note(self.command, self.path)
         if proxy.delay_seconds:
             time.sleep(proxy.delay_seconds)
+        if (said := proxy.instead(seen)) is not None:
+            self.answer(200, [("Content-Type", "application/xml")], said)
+            return
         match proxy.fault(seen):
             case Fault.BUSY:
                 self.answer(503, [("Content-Type", "application/xml")], _SLOW_DOWN)

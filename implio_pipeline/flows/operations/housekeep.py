@@ -81,8 +81,9 @@ def housekeep(
                 for path in services.vault.strays(region, unknown=catalog.manifest.unknown):
                     with failed.isolate(f"stray file {path} of region {region}"):
                         summary.strays += services.vault.delete_stray(region, path, older_than=older_than)
+                summary.leftovers += services.vault.sweep(region, older_than=older_than)
         with failed.isolate("leftovers"):
-            summary.leftovers = services.leftovers.sweep(older_than=older_than)
+            summary.leftovers += services.leftovers.sweep(older_than=older_than)
         # 5. What the catalog's own files still hold of deleted rows.
         with failed.isolate("catalog's own files"):
             catalog.scrub()

@@ -33,12 +33,11 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from implio_pipeline.domain.bucket import BucketAddress
 from implio_pipeline.domain.errors import FileMissing, StorageFailed, StorageFull
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.stores.objects.objects import AT_ONCE, Objects, StoredObject, checked_key
 
-SCHEME = "s3://"
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _PIECE_BYTES = 1 << 20
 _BULK = 1_000
 """The most keys that one call deletes."""
@@ -63,34 +62,6 @@ class Timeouts:
     """No retry begins after this time."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BucketAddress:
-    """A bucket, and the prefix of the keys that belong to us: empty, or with a final `/`."""
-
-    bucket: str
-    prefix: str = ""
-
-    @classmethod
-    def parse(cls, url: str) -> Self:
-        """Return the address of `s3://bucket/prefix`.
-
-        Raises:
-            ValueError: it is something else.
-        """
-        place = urlsplit(url)
-        if place.scheme != "s3" or place.query or place.fragment or not _BUCKET.fullmatch(place.netloc):
-            raise ValueError("an address of a bucket is s3://BUCKET or s3://BUCKET/PREFIX")
-        prefix = place.path.strip("/")
-        if any(part in ("", ".", "..") for part in prefix.split("/")) and prefix:
-            raise ValueError("a prefix has no part that is empty, `.` or `..`")
-        return cls(bucket=place.netloc, prefix=f"{prefix}/" if prefix else "")
-
-    @property
-    def url(self) -> str:
-        """`s3://bucket/prefix`."""
-        return f"{SCHEME}{self.bucket}/{self.prefix}".rstrip("/")
-
-
 class ObjectBucket(Objects):
     """The objects below a prefix of a bucket.
 
@@ -110,6 +81,7 @@ class ObjectBucket(Objects):
         from obstore.exceptions import AlreadyExistsError, BaseError  # noqa: PLC0415
 
         checked_key(key)
+        content = memoryview(content).cast("B")  # obstore takes octets only, and Arrow's buffers are of signed bytes
         token = secrets.token_hex(16)
 
         def write() -> None:

@@ -10,10 +10,7 @@ they deadlock. Two rules prevent it (decision 0002):
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import date
-from hashlib import sha256
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -29,7 +26,7 @@ from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileKind, TeamId
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.encoding import dataset_decryption
-from implio_pipeline.stores.vault.storage import RegionFolders
+from implio_pipeline.stores.vault.storage import RegionStorage
 
 _WORD = re.compile(r"\w+")
 _PARTITION_FIELDS = (pa.field("team", pa.string()), pa.field("day", pa.date32()))
@@ -68,7 +65,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         files: Sequence[VaultFile],
         *,
         kind: FileKind,
-        storage: RegionFolders,
+        storage: RegionStorage,
         keys_of: Callable[[Sequence[VaultFile]], Mapping[str, bytes]],
         granted: frozenset[ColumnClass],
         hidden: Sequence[pc.Expression] = (),
@@ -78,7 +75,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         options = ds.ParquetFragmentScanOptions(decryption_config=dataset_decryption(self._keys), pre_buffer=False)
         file_format = ds.ParquetFileFormat(default_fragment_scan_options=options)
         disk = LocalFileSystem()
-        by_location = {storage.location(file.region, file.path): file for file in files}
+        by_location = {storage.location(file): file for file in files}
         # One expression for each day of a team, and none yet for the range of user keys: to make those of 30,000 files
         # takes 1.3 s, and only a filter by user needs them.
         partitions = {partition: _partition(*partition) for partition in {(file.team, file.day) for file in files}}
@@ -109,6 +106,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
             FileMissing: a file is not in storage.
             FileTampered: a file does not open.
             KeyMissing: a file does not open under its keys.
+            CacheTooSmall: the copies of the files do not fit into the cache.
         """
         # 1. Leave out the files whose day or range of user keys rules the filter out, and unwrap the others' keys.
         fragments = list(self.get_fragments(filter=filter))
@@ -145,10 +143,9 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         Raises:
             FileTampered: a file is not the one the catalog lists.
         """
-        for location, file in self._by_location.items():
-            with suppress(FileNotFoundError):  # an erasure has replaced the file since the snapshot
-                if sha256(Path(location).read_bytes()).hexdigest() != file.digest:
-                    raise _tampered(file)
+        for file in self._by_location.values():
+            if self._storage.is_altered(file):  # a missing one is not: an erasure has replaced it since the snapshot
+                raise _tampered(file)
 
     def _in_range(
         self,
@@ -165,12 +162,13 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         ranged = [self._ranged[each.path] for each in fragments]
         return list(ds.FileSystemDataset(ranged, self.schema, self.format, self.filesystem).get_fragments(filter))
 
-    def _open(self, fragments: Iterable[ds.ParquetFileFragment]) -> None:
+    def _open(self, fragments: Sequence[ds.ParquetFileFragment]) -> None:
         with self._turn:
+            self._storage.check_room([self._by_location[each.path] for each in fragments])
             unopened = [each for each in fragments if each.path in self._unopened]
             for some in chunks(unopened):
                 files = [self._unopened[each.path] for each in some]
-                self._storage.fetch((file.region, file.path) for file in files)
+                self._storage.fetch(files)
                 self._keys |= self._keys_of(files)
                 for fragment in some:
                     _unwrap_keys(fragment, self._unopened[fragment.path], self._touched)

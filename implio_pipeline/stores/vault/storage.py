@@ -1,33 +1,36 @@
-"""The storage of vault files: one local folder for each region.
+"""The storage of vault files: for each region a folder or a bucket.
 
 Rules:
 
-* A new file is durable, with its name, when `write` returns. A failed write leaves nothing behind.
-* No file is ever overwritten, and no file is written through a link.
-* Only plain files are read. Opening a pipe could block for ever.
+* What proves a file (a rewrite before its commit, an audit) reads it from the region's own storage.
+* What reads many files reads copies of those in buckets, from the cache of this machine (`stores/objects/cache.py`).
+* Errors name the region and the path, which have no personal data.
 """
 
-import errno
-import os
-import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from implio_pipeline.domain.errors import FileMissing, RegionUnknown, StorageFull
-from implio_pipeline.domain.faults import DISK_FULL_ERRNOS
+from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import Region
-from implio_pipeline.domain.replan import replan
-from implio_pipeline.stores.durable import make_folder, sync_folder
+from implio_pipeline.stores.objects.cache import CiphertextCache, is_content
+from implio_pipeline.stores.objects.folder import ObjectFolder
+from implio_pipeline.stores.objects.objects import Objects
 
 
-class RegionFolders:
-    """Local folders, one for each region. Paths are relative to the folder of the region."""
+class RegionStorage:
+    """The storage of each region. Paths are relative to it.
 
-    def __init__(self, roots: Mapping[Region, Path]) -> None:
-        self._roots = dict(roots)
+    Args:
+        places: Where the files of each region are.
+        cache: Copies of the files of buckets.
+    """
+
+    def __init__(self, places: Mapping[Region, Objects], *, cache: CiphertextCache) -> None:
+        self._places = dict(places)
+        self._cache = cache
 
     def write(self, region: Region, path: str, content: bytes | memoryview) -> None:
         """Write a new file, durable with its name on return.
@@ -35,120 +38,104 @@ class RegionFolders:
         Raises:
             StorageFull: there is not enough room; nothing is left behind.
         """
-        target = self._root(region) / path
         try:
-            # 1. Make the folder and the file. Between the two calls an erasure may delete the folder with its last
-            #    file. Then both are made again.
-            handle = replan(
-                lambda: _new_file(target), about="a folder", is_race=lambda error: isinstance(error, FileNotFoundError)
-            )
-            # 2. Write it. One `write` may take less than it is given (write(2): at most 2 GB, or until a signal).
-            try:
-                rest = memoryview(content)
-                while rest:
-                    rest = rest[os.write(handle, rest) :]
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            # 3. Make the name durable too, or a power cut could lose a file that the catalog lists.
-            sync_folder(target.parent)
-        except OSError as failure:
-            # If the incomplete file cannot be deleted now, housekeeping deletes it.
-            with suppress(OSError):
-                self.delete(region, path)
-            if failure.errno not in DISK_FULL_ERRNOS:
-                raise
+            self._place(region).put_new(path, content)
+        except StorageFull:
             raise StorageFull(f"no room for {len(content)} bytes in region {region}") from None
 
     def read(self, region: Region, path: str) -> bytes:
-        """Return a file's bytes.
+        """Return a file's bytes, from its storage.
 
         Raises:
             FileMissing: the file does not exist.
         """
         try:
-            with _opened(self._root(region) / path) as file:
-                return file.read()
-        except FileNotFoundError:
+            return self._place(region).get(path)
+        except FileMissing:
             raise FileMissing(f"{path} is not in the vault of region {region}") from None
 
-    def location(self, region: Region, path: str) -> str:
-        """Return where on disk a reader opens a file, after `fetch` was called for it. Nothing is looked up here."""
-        return f"{self._root(region)}/{path}"
+    def read_cached(self, file: VaultFile) -> bytes:
+        """Return the bytes of a file, from the cache if it has them. The caller checks them.
 
-    def fetch(self, files: Iterable[tuple[Region, str]]) -> None:
+        Raises:
+            FileMissing: the file does not exist.
+        """
+        if isinstance(self._place(file.region), ObjectFolder):
+            return self.read(file.region, file.path)
+        found = self._cache.get(file)
+        if found is None:
+            found = self.read(file.region, file.path)
+            self._cache.put(file, found)
+        return found
+
+    def location(self, file: VaultFile) -> str:
+        """Return where on disk a reader opens a file, after `fetch` was called for it. Nothing is looked up here."""
+        place = self._place(file.region)
+        return f"{place.root}/{file.path}" if isinstance(place, ObjectFolder) else str(self._cache.path(file))
+
+    def fetch(self, files: Sequence[VaultFile]) -> None:
         """Make files ready to be opened at their locations. Missing files raise no error here.
 
         Raises:
             OSError: a folder, a pipe or a device has a file's name.
+            FileTampered: a file in a bucket is not the one the catalog lists.
         """
-        for region, path in files:
-            with suppress(FileNotFoundError):
-                _check_plain(os.stat(self.location(region, path)).st_mode)  # noqa: PTH116 -- a tenth of the time
+        remote: dict[Region, list[VaultFile]] = {}
+        for file in files:
+            place = self._place(file.region)
+            if isinstance(place, ObjectFolder):
+                place.check_plain(file.path)
+            else:
+                remote.setdefault(file.region, []).append(file)
+        for region, theirs in remote.items():
+            self._cache.fetch(theirs, self._place(region))
+
+    def check_room(self, files: Sequence[VaultFile]) -> None:
+        """Check that the files of buckets that one scan reads fit into the cache together.
+
+        Raises:
+            CacheTooSmall: they do not.
+        """
+        self._cache.check_room([file for file in files if not isinstance(self._place(file.region), ObjectFolder)])
+
+    def is_altered(self, file: VaultFile) -> bool:
+        """Return whether what a reader opens is not the file that the catalog lists. `False` for a missing file."""
+        if not isinstance(self._place(file.region), ObjectFolder):
+            return self._cache.is_altered(file)
+        with suppress(FileNotFoundError):
+            return not is_content(file, Path(self.location(file)).read_bytes())
+        return False
 
     def delete(self, region: Region, path: str) -> None:
-        """Unlink a file, and its folders if they are empty now. Missing files are ignored."""
-        target = self._root(region) / path
-        target.unlink(missing_ok=True)
-        for folder in (target.parent, target.parent.parent):
-            try:
-                folder.rmdir()  # fails where the folder holds other files
-            except OSError:
-                return
+        """Delete a file, with all versions of it. Missing files are ignored."""
+        self._place(region).delete([path])
+
+    def forget(self, file: VaultFile) -> None:
+        """Remove this machine's copy of a file, if there is one."""
+        if not isinstance(self._place(file.region), ObjectFolder):
+            self._cache.remove(file)
 
     def paths(self, region: Region) -> Iterator[str]:
-        """Yield the path of every file below a region's root."""
-        root = self._root(region)
-        for folder, _, names in os.walk(root):
-            for name in names:
-                yield (Path(folder) / name).relative_to(root).as_posix()
+        """Yield the path of every file of a region. A bucket is listed page by page."""
+        place = self._place(region)
+        # A folder's files are not looked at one by one: their names are enough here.
+        return place.keys() if isinstance(place, ObjectFolder) else (found.key for found in place.listing())
 
     def tail(self, region: Region, path: str, *, size: int) -> tuple[int, bytes] | None:
         """Return a file's size in bytes and its last `size` bytes; `None` when it does not exist."""
-        try:
-            with _opened(self._root(region) / path) as file:
-                size_bytes = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size_bytes - size))
-                return size_bytes, file.read(size)
-        except FileNotFoundError:
-            return None
+        return self._place(region).tail(path, size=size)
 
     def written_at(self, region: Region, path: str) -> datetime | None:
-        """Return when a file was last written; `None` when it does not exist."""
-        try:
-            return datetime.fromtimestamp((self._root(region) / path).lstat().st_mtime, UTC)
-        except FileNotFoundError:
-            return None
+        """Return when a file was last written, by the clock of its storage; `None` when it does not exist."""
+        found = self._place(region).look(path)
+        return None if found is None else found.written_at
 
-    def _root(self, region: Region) -> Path:
+    def sweep(self, region: Region, *, older_than: datetime) -> int:
+        """Delete incomplete uploads that were begun before an instant. Returns how many."""
+        return self._place(region).sweep(older_than=older_than)
+
+    def _place(self, region: Region) -> Objects:
         try:
-            return self._roots[region]
+            return self._places[region]
         except KeyError:
             raise RegionUnknown(f"no storage root is configured for region {region}") from None
-
-
-def _opened(target: Path) -> BinaryIO:
-    """Open a plain file for reading.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        OSError: it is not a plain file.
-    """
-    # Without `O_NONBLOCK`, opening a pipe would wait for a writer for ever.
-    fd = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        _check_plain(os.fstat(fd).st_mode)
-        return os.fdopen(fd, "rb")
-    except BaseException:
-        os.close(fd)
-        raise
-
-
-def _check_plain(mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "not a plain file")
-
-
-def _new_file(target: Path) -> int:
-    make_folder(target.parent)
-    return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

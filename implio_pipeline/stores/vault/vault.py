@@ -47,23 +47,23 @@ from implio_pipeline.stores.vault.rewrites import (
     rows_without,
     with_decisions,
 )
-from implio_pipeline.stores.vault.storage import RegionFolders
+from implio_pipeline.stores.vault.storage import RegionStorage
 
 
 class EncryptedVault(Vault):
     """Files of encrypted Parquet in the storage of each region.
 
     Args:
-        folders: The storage of each region.
+        storage: The storage of each region.
         keychain: Makes and unwraps the keys of files.
         bounds: The size of the largest file.
         threads: How many files are written at once; compression and encryption release the GIL.
     """
 
     def __init__(
-        self, folders: RegionFolders, keychain: TeamKeychain, *, bounds: Bounds | None = None, threads: int = 2
+        self, storage: RegionStorage, keychain: TeamKeychain, *, bounds: Bounds | None = None, threads: int = 2
     ) -> None:
-        self._folders = folders
+        self._storage = storage
         self._keychain = keychain
         self._bounds = bounds or Bounds()
         self._threads = threads
@@ -91,12 +91,13 @@ class EncryptedVault(Vault):
             raise faults[0]
         return [each.result() for each in running]
 
-    def read(self, sealed: SealedFile, *, columns: list[str] | None = None) -> pa.Table:
+    def read(self, sealed: SealedFile, *, columns: list[str] | None = None, is_from_storage: bool = False) -> pa.Table:
         """Return a file's rows.
 
         Args:
             sealed: The file with its wrapped keys.
             columns: The columns to read, all of granted classes; every column when `None`.
+            is_from_storage: Whether a copy of the file on this machine is not good enough.
 
         Raises:
             FileTampered: the bytes are not those that the catalog lists, or do not decrypt.
@@ -106,7 +107,7 @@ class EncryptedVault(Vault):
         """
         file = sealed.file
         with _naming(file):
-            content = self._folders.read(file.region, file.path)
+            content = self._storage.read(file.region, file.path) if is_from_storage else self._storage.read_cached(file)
             # A damaged or exchanged file is found here, before any of it is decrypted.
             if len(content) != file.size_bytes or sha256(content).hexdigest() != file.digest:
                 raise FileTampered(
@@ -156,7 +157,7 @@ class EncryptedVault(Vault):
         first = files[0].file
         rows = pa.concat_tables([self.read(sealed) for sealed in files])
         merged = self.write(rows, team=first.team, region=first.region, kind=first.kind)
-        parts = [self.read(sealed) for sealed in merged]
+        parts = [self.read(sealed, is_from_storage=True) for sealed in merged]
         # 2. The new files must hold the same rows, value by value, and their filters must know every user.
         missed = sum(users_missed(sealed.file, part) for sealed, part in zip(merged, parts, strict=True))
         if missed or not pa.concat_tables(parts).equals(pa.concat_tables([part for _, part in by_day(rows)])):
@@ -217,7 +218,7 @@ class EncryptedVault(Vault):
     @override
     def look(self, file: VaultFile) -> FileLook | None:
         with _naming(file):
-            found = self._folders.tail(file.region, file.path, size=len(ENCRYPTED_MAGIC))
+            found = self._storage.tail(file.region, file.path, size=len(ENCRYPTED_MAGIC))
         if found is None:
             return None
         size_bytes, tail = found
@@ -293,19 +294,21 @@ class EncryptedVault(Vault):
     @override
     def delete(self, file: VaultFile) -> None:
         with _naming(file):
-            self._folders.delete(file.region, file.path)
+            self._storage.forget(file)
+            self._storage.delete(file.region, file.path)
 
     @override
     def check(self, sealed: SealedFile) -> None:
         # Decrypting one short column opens the footer and proves digest, row count and keys.
-        self.read(sealed, columns=["submitted_at"])
+        self.read(sealed, columns=["submitted_at"], is_from_storage=True)
 
     @override
     def measure(self, sealed: SealedFile, named_rules: Sequence[NamedRule]) -> FileMeasurement:
         # At least one column of each class is read, so that a lost or wrong key of any class is found.
         kind = sealed.file.kind
         wanted = {*rule_columns(kind), *(names[-1] for names in columns_by_class(kind).values()), "user_id"}
-        rows = self.read(sealed, columns=[column.name for column in columns_of(kind) if column.name in wanted])
+        columns = [column.name for column in columns_of(kind) if column.name in wanted]
+        rows = self.read(sealed, columns=columns, is_from_storage=True)
         return measure(sealed.file, rows, named_rules, user_key=self._keychain.user_key_maker(sealed.file.team))
 
     @override
@@ -341,18 +344,22 @@ class EncryptedVault(Vault):
         older_than: datetime | None = None,
     ) -> Iterator[str]:
         # A part of the listing is compared with the catalog at a time: neither may fit into memory.
-        for paths in chunks(self._folders.paths(region)):
+        for paths in chunks(self._storage.paths(region)):
             for path in sorted(unknown(paths)):
-                written_at = None if older_than is None else self._folders.written_at(region, path)
+                written_at = None if older_than is None else self._storage.written_at(region, path)
                 if older_than is None or (written_at is not None and written_at < older_than):
                     yield path
 
     @override
+    def sweep(self, region: Region, *, older_than: datetime) -> int:
+        return self._storage.sweep(region, older_than=older_than)
+
+    @override
     def delete_stray(self, region: Region, path: str, *, older_than: datetime) -> bool:
-        written_at = self._folders.written_at(region, path)
+        written_at = self._storage.written_at(region, path)
         if written_at is None or written_at >= older_than:
             return False
-        self._folders.delete(region, path)
+        self._storage.delete(region, path)
         return True
 
     def _discard(self, files: Iterable[SealedFile]) -> None:
@@ -378,7 +385,7 @@ class EncryptedVault(Vault):
         """
         file = sealed.file
         try:
-            content = self._folders.read(file.region, file.path)
+            content = self._storage.read(file.region, file.path)
             _check_same(file, content, written)
             return self._decoded(sealed, content)
         except Exception:
@@ -422,7 +429,7 @@ class EncryptedVault(Vault):
         file = describe(
             rows, content, file_id=file_id, team=team, region=region, day=day, kind=kind, task_filter=task_filter
         )
-        self._folders.write(region, file.path, content)
+        self._storage.write(region, file.path, content)
         return SealedFile(file=file, keys=keys), content
 
 
