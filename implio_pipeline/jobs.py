@@ -337,6 +337,8 @@ def _erase(opened: OpenHome, order: Order, report: Report) -> None:
         "items_erased": done.items_erased,
         "files_rewritten": done.files_rewritten,
         "files_dropped": done.files_dropped,
+        "files_discarded": done.files_discarded,
+        "requests_in_other_workers": len(done.in_work),
     }
     # A request has its own back-off, so `may_retry` stays as it is: a run at once would skip it.
     remedy = "Run `implio requests list` to see what it needs. It stays hidden, and is retried when that can help."

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, fie
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from implio_pipeline.domain.bucket import BucketAddress, is_bucket
+from implio_pipeline.domain.claims import LEASE, LONGEST_LEASE
 from implio_pipeline.domain.errors import HomeMissing
 from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.key_addresses import KeyAddress, service_address
@@ -207,6 +208,17 @@ class CatalogSettings(BaseModel):
     """Whether to use a server with `fsync` or `full_page_writes` off, which loses commits when its machine stops."""
 
 
+class WorkerSettings(BaseModel):
+    """How many workers share a job, and how long a killed one delays its piece of work (`docs/SCALE.md`)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    most: int = Field(default=1, ge=1, le=256)
+    """How many workers share a job at most. With more than one, each takes smaller pieces of the work."""
+    lease_seconds: float = Field(default=LEASE.total_seconds(), ge=1, le=LONGEST_LEASE.total_seconds() / 2)
+    """How long a worker keeps its work without a sign of life. The clock of the database counts."""
+
+
 class ModerationSettings(BaseModel):
     """When verdicts are written into files, and how long the feed keeps them."""
 
@@ -359,6 +371,7 @@ class Settings(BaseSettings):
     landing: LandingSettings = Field(default_factory=LandingSettings)
     requests: RequestSettings = Field(default_factory=RequestSettings)
     clock: ClockSettings = Field(default_factory=ClockSettings)
+    workers: WorkerSettings = Field(default_factory=WorkerSettings)
     moderation: ModerationSettings = Field(default_factory=ModerationSettings)
     callbacks: CallbackSettings = Field(default_factory=CallbackSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)

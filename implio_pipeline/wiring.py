@@ -99,6 +99,8 @@ class OpenHome:
         self.clock = SystemClock()
         self.identifiers = RandomIdentifiers()
         self.threads = settings.threads
+        self.workers = settings.workers.most
+        self.lease = timedelta(seconds=settings.workers.lease_seconds)
 
     @cached_property
     def key_ring(self) -> RegionalKeyRing:
@@ -116,7 +118,9 @@ class OpenHome:
             idle_seconds=server.idle_seconds,
             is_unsafe_allowed=server.allow_unsafe_server,
         )
-        return open_catalog(self.settings.catalog, self.key_ring, limits)
+        return open_catalog(
+            self.settings.catalog, self.key_ring, limits, workers=self.settings.home / "workers"
+        )
 
     @cached_property
     def key_cache(self) -> KeyCache:

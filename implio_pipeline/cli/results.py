@@ -101,7 +101,7 @@ def carry_out(session: Session, opened: "OpenHome", *, only: Iterable[RequestId]
     wanted = list(only)
     if wanted:
         with session.steps("Erasing: files") as progress:
-            erase(opened, only=wanted, again=again, progress=progress)
+            erase(opened, only=wanted, again=again, progress=progress, is_patient=True)
     requests = [opened.catalog.requests.get(each) for each in wanted]
     receipts = opened.ledger.receipts(wanted)
     return Results(

@@ -22,6 +22,7 @@ from implio_pipeline.cli.intake import failed_file_lines, failed_file_shape
 from implio_pipeline.cli.session import opened_home
 from implio_pipeline.cli.tables import bad, good, left_text, table, warning
 from implio_pipeline.domain.errors import LedgerBroken
+from implio_pipeline.domain.claims import WorkInHand
 from implio_pipeline.domain.faults import FailedFile
 from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.instants import instant_text
@@ -104,6 +105,8 @@ class _Status:
     """For each team, the requests that wait for a second person, and their items."""
     changes: tuple[PolicyChange, ...]
     """Changes of policy or cap that wait for a second person."""
+    work: tuple[WorkInHand, ...]
+    """What workers are doing, in counts."""
     waits: tuple[Wait, ...]
     """The oldest file of each kind and the oldest open request that wait, with the reason."""
 
@@ -170,6 +173,7 @@ def _status_of(opened: "OpenHome") -> _Status:
         ledger_findings=len(opened.ledger.check()),
         unapproved={team: found for team in sorted(known) if (found := catalog.requests.unapproved(team))[0]},
         changes=tuple(catalog.policy_changes.waiting()),
+        work=tuple(catalog.claims.in_hand()),
         waits=opened.oldest_waits(),
     )
 
@@ -268,6 +272,16 @@ def _shape(found: _Status) -> dict[str, Any]:
         "soonDueRequests": [each.request_id for each in found.soon],
         "requestsForPeople": [each.request_id for each, _ in found.for_people],
         "epochOpenSince": found.epoch_open_since,
+        "work": [
+            {
+                "work": each.work,
+                "workers": each.workers,
+                "claims": each.claims,
+                "oldestSeconds": round(each.oldest_seconds),
+                "takenOver": each.taken_over,
+            }
+            for each in found.work
+        ],
         "ledger": {"entries": found.ledger_entries, "isHolding": found.ledger_findings == 0},
     }
 
@@ -378,8 +392,13 @@ def _request_lines(found: _Status) -> list[RenderableType]:
 
 
 def _other_lines(found: _Status) -> list[RenderableType]:
-    """Return what waits besides files and requests."""
+    """Return what waits besides files and requests, and what workers are doing."""
     lines: list[RenderableType] = []
+    for work in found.work:
+        age = _duration(timedelta(seconds=work.oldest_seconds))
+        lost = f"; {count(work.taken_over, 'lease')} lost and taken over" if work.taken_over else ""
+        at_work = f"{count(work.workers, 'worker')} with {count(work.claims, 'claim')}, the oldest for {age}"
+        lines.append(Text(f"At work: {work.work}: {at_work}{lost}"))
     if found.overdue_items:
         lines.append(warning(f"Overdue by policy: {count(found.overdue_items, 'item')}: `implio retention run`"))
     if found.unsettled:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from implio_pipeline.domain.claims import Claim
 from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.hold import Hold, HoldId
 from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId, UserKey
@@ -60,11 +61,16 @@ class Requests(Protocol):
             before: Only requests whose tombstone has a lower sequence.
         """
 
-    def save(self, requests: Sequence[tuple[Request, RequestState]]) -> None:
+    def save(self, requests: Sequence[tuple[Request, RequestState]], *, claims: Collection[Claim] = ()) -> None:
         """Store the new states of requests, each with the state that it must still be in.
+
+        Args:
+            requests: The requests.
+            claims: The worker's claims on them, which it keeps.
 
         Raises:
             PlanOutdated: another process has moved one.
+            ClaimLost: another worker has taken one over.
         """
 
     def allowance(self, team: TeamId, who: str | None, *, approvals: ApprovalPolicy, at: datetime) -> Allowance:
@@ -139,14 +145,19 @@ class Requests(Protocol):
     def erased_items(self, request_ids: Sequence[RequestId]) -> Mapping[RequestId, int]:
         """Return how many items of each request were erased so far. A request without a file line is left out."""
 
-    def complete(self, requests: Sequence[Request]) -> None:
+    def complete(self, requests: Sequence[Request], *, claims: Collection[Claim] = ()) -> None:
         """Mark shredded requests as completed and their tombstones as erased.
 
         Sealed scopes, lines about files, and what a legal hold spared in moderation are deleted. Teams with a callback
         get a delivery.
 
+        Args:
+            requests: The requests.
+            claims: The worker's claims on them, which it keeps.
+
         Raises:
             PlanOutdated: a request is not shredded, or was completed before.
+            ClaimLost: another worker has taken one over.
         """
 
     def cancel(self, request: Request, *, was: RequestState) -> None:

@@ -73,6 +73,14 @@ class Services(Protocol):
         """How many files a flow works on at the same time."""
 
     @property
+    def workers(self) -> int:
+        """How many workers share a job at most, in all processes together."""
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a worker's claim lasts if it is not renewed."""
+
+    @property
     def versions(self) -> Mapping[str, str]:
         """The version of this program and of the libraries that a receipt names."""
 

@@ -191,7 +191,7 @@ def test_what_would_meet_every_unit_ends_the_run(three: Home, monkeypatch: pytes
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(erase_flow, "_work_through", ends)
+            patch.setattr(erase_flow, "swap", ends)
             with pytest.raises(type(error)):
                 erase(three.services, again=True)
 

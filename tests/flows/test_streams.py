@@ -133,7 +133,7 @@ def test_a_failure_gives_way_to_another_process_that_has_taken_the_request_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(Request, "failed", taken_on)
-        patch.setattr(erase_flow, "_work_through", raising(PlanOutdated("others kept changing the same files")))
+        patch.setattr(erase_flow, "swap", raising(PlanOutdated("others kept changing the same files")))
         summary = erase(home.services)
 
     assert first not in summary.failed
@@ -147,15 +147,15 @@ def test_after_a_conflict_requests_are_tried_together_again(home: Home, monkeypa
     home.keep(*[Ad(task=f"t-{number}", user=f"u-{number}") for number in range(4)])
     for number in range(3):
         home.ask(ByUser(user_id=f"u-{number}"))
-    work_through, seen = erase_flow._work_through, []
+    swap, seen = erase_flow.swap, []
 
-    def once_in_the_way(services: Any, team: Any, named_rules: Any, *others: Any) -> Any:
-        seen.append(len(named_rules))
+    def once_in_the_way(services: Any, works: Any, **others: Any) -> Any:
+        seen.append(len(works[0].named_rules))
         if len(seen) == 1:
             raise PlanOutdated("others kept changing the same files")
-        return work_through(services, team, named_rules, *others)
+        return swap(services, works, **others)
 
-    monkeypatch.setattr(erase_flow, "_work_through", once_in_the_way)
+    monkeypatch.setattr(erase_flow, "swap", once_in_the_way)
     summary = erase(home.services)
 
     assert seen == [3, 3]
@@ -164,7 +164,7 @@ def test_after_a_conflict_requests_are_tried_together_again(home: Home, monkeypa
 
 
 def raising(error: Exception) -> Any:
-    def act(*_: object) -> None:
+    def act(*_: object, **__: object) -> None:
         raise error
 
     return act

@@ -8,10 +8,11 @@ Rules:
 * A request whose items a backup brought back is erased again, and gets a repeated receipt: the first stays true.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from implio_pipeline.domain.epochs import KeysState
+from implio_pipeline.domain.claims import Claim
 from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, RepeatedReceipt, WholeReceipt, receipt_of
@@ -20,13 +21,20 @@ from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.services import Services
 
 
-def write_receipts(services: Services, requests: Sequence[Request], *, unreachable_items: int) -> None:
+def write_receipts(
+    services: Services, requests: Sequence[Request], *, unreachable_items: int, claims: Collection[Claim] = ()
+) -> None:
     """Write the receipts of shredded requests, then complete them, or put them off until their legal holds end.
 
     Args:
         services: What the flow may use.
         requests: All shredded, and of one team.
         unreachable_items: The team's items without a user id, which no deletion of a user can find; from checked rows.
+        claims: The worker's claims on the requests. Of several workers, one writes a receipt: the ledger refuses a
+            second receipt of one erasure (`is_told_once`), and the catalog refuses who has lost the claim.
+
+    Raises:
+        ClaimLost: another worker has taken a request over. It writes the receipt, unless the ledger has it.
     """
     ids = [request.request_id for request in requests]
     entries = services.ledger.receipts(ids)
@@ -53,7 +61,7 @@ def write_receipts(services: Services, requests: Sequence[Request], *, unreachab
     now = services.clock.now()
     # 2. Put off the requests of which a legal hold keeps something, until the first of their holds ends.
     if withheld:
-        _withhold(services, withheld, outcomes)
+        _withhold(services, withheld, outcomes, claims)
     # 3. Complete the others.
     completed = []
     for request in requests:
@@ -66,7 +74,7 @@ def write_receipts(services: Services, requests: Sequence[Request], *, unreachab
         completed_at = max(now, request.checked_at or now)
         after = replace(request.moved(RequestState.COMPLETED), outcome=outcome, completed_at=completed_at, sealed=None)
         completed.append(after)
-    services.catalog.requests.complete(completed)
+    services.catalog.requests.complete(completed, claims=claims)
 
 
 def keys_state(catalog: Catalog) -> KeysState:
@@ -92,7 +100,10 @@ def _whole(receipts: Sequence[Receipt]) -> list[Receipt]:
 
 
 def _withhold(
-    services: Services, requests: Sequence[Request], outcomes: Mapping[RequestId, Sequence[FileOutcome]]
+    services: Services,
+    requests: Sequence[Request],
+    outcomes: Mapping[RequestId, Sequence[FileOutcome]],
+    claims: Collection[Claim],
 ) -> None:
     now = services.clock.now()
     moves = []
@@ -104,4 +115,4 @@ def _withhold(
         state = RequestState.PARTLY_WITHHELD if outcomes.get(request.request_id) else RequestState.HELD
         after = replace(request.moved(state), next_attempt_at=min(ends, default=now))
         moves.append((after, request.state))
-    services.catalog.requests.save(moves)
+    services.catalog.requests.save(moves, claims=claims)

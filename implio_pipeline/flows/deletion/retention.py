@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
+from implio_pipeline.domain.claims import ClaimKind
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import VaultFile
@@ -25,9 +26,13 @@ from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
+from implio_pipeline.flows.work import Worker, working
 from implio_pipeline.ports.catalog import Manifest, Teams
 from implio_pipeline.ports.requests import Requests
 from implio_pipeline.ports.services import Services
+
+RETAINING = "retention"
+"""The name of this work, for `implio status`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +104,7 @@ def retain(
     requests: list[Request] = []
     wanted = None if teams is None else frozenset(teams)
     chosen = _teams(services.catalog.teams, wanted)
-    with collecting(faults) as failed:
+    with collecting(faults) as failed, working(services, RETAINING) as worker:
         # 1. Write pending decisions into the files: a policy may keep items longer or shorter by outcome. Files whose
         #    back-off lasts are tried too, since their outcome is needed now.
         by_outcome = [team.team for team in chosen if team.policy.by_outcome]
@@ -107,7 +112,7 @@ def retain(
         # 2. Accept a request for each team with overdue items that no open request covers.
         for team in chosen:
             with failed.isolate(f"retention of team {team.team}"):
-                requests += _retain_team(services, team, today)
+                requests += _retain_team(services, worker, team, today)
         # 3. Report the teams whose row was altered, including those altered during this run.
         for team in _teams(services.catalog.teams, wanted):
             if team.is_altered:
@@ -121,18 +126,32 @@ def _teams(teams: Teams, wanted: frozenset[TeamId] | None) -> list[Team]:
     return [team for team in teams.all() if wanted is None or team.team in wanted]
 
 
-def _retain_team(services: Services, team: Team, today: date) -> list[Request]:
+def _retain_team(services: Services, worker: Worker, team: Team, today: date) -> list[Request]:
     # 1. Is anything overdue? On most days, most teams end here.
     limits = team.policy.cutoffs(today=today)
     overdue = _overdue(services.catalog.manifest, team, _rule(services, team, limits))
     if not overdue:
         return []
+
     # 2. Does an open request cover it already? A legal hold may keep a request open for years, and without this check
     #    each run would add another one.
-    asked = _asked(services.catalog.requests, team.team)
-    if not any(_is_new(file, limits, asked) for file in overdue):
+    def is_asked() -> bool:
+        asked = _asked(services.catalog.requests, team.team)
+        return not any(_is_new(file, limits, asked) for file in overdue)
+
+    if is_asked():
         return []
-    # 3. Accept the request.
+    # 3. Accept the request. Of several workers, one does it for each team.
+    claims = worker.claim(ClaimKind.TEAM, [f"retention/{team.team}"])
+    try:
+        if not claims or is_asked():
+            return []
+        return _accept(services, team, limits, today)
+    finally:
+        worker.give_back(claims)
+
+
+def _accept(services: Services, team: Team, limits: Cutoffs, today: date) -> list[Request]:
     draft = RequestDraft(
         team=team.team,
         scope=Overdue(cutoffs=limits),

@@ -2,12 +2,15 @@
 
 Posts and late landing files leave many small files, and each file costs every query its own keys and catalog row. A
 merge changes no row: the new files are read again and compared with the old ones before they are committed.
+
+A merge claims its files first. So it and an erasure do not undo each other, and several workers share the partitions.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
+from implio_pipeline.domain.claims import Claim, ClaimKind
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated
 from implio_pipeline.domain.file_changes import Change, MergeWork, has_too_many, merges, merges_of_small
 from implio_pipeline.domain.files import PartitionSum, SealedFile, VaultFile
@@ -16,10 +19,14 @@ from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.files.replace import unlink_replaced
 from implio_pipeline.flows.races import are_renewed, commit_under_newer_tombstones
+from implio_pipeline.flows.work import working
 from implio_pipeline.ports.catalog import Manifest
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.services import Services
 from implio_pipeline.ports.vault import Vault
+
+COMPACTION = "compaction"
+"""The name of this work, for `implio status`."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -30,7 +37,7 @@ class CompactSummary:
     files_before: int = 0
     files_after: int = 0
     skipped: int = 0
-    """Partitions that another process was changing; the next run merges them."""
+    """Partitions that another worker has at the moment, or has merged; the next run looks at them again."""
 
 
 def compact(
@@ -95,18 +102,26 @@ def _merge_each(
     services: Services, works: list[MergeWork], faults: Faults, progress: Progress | None
 ) -> CompactSummary:
     summary = CompactSummary()
-    for done, work in enumerate(works, start=1):
-        with faults.isolate(f"{work.kind} of team {work.team} on {work.day}", day=work.day):
-            try:
-                _merge(services, work, summary)
-            except (PlanOutdated, FileMissing):
-                summary.skipped += 1
-        if progress:
-            progress(done, len(works))
+    with working(services, COMPACTION) as worker:
+        for done, work in enumerate(works, start=1):
+            claims = worker.claim(ClaimKind.FILE, [file.file_id for file in work.files], is_whole=True)
+            with faults.isolate(f"{work.kind} of team {work.team} on {work.day}", day=work.day):
+                try:
+                    if not claims or not _merge(services, work, claims, summary):
+                        summary.skipped += not claims
+                        continue
+                    worker.handed_in(claims)
+                except (PlanOutdated, FileMissing):
+                    summary.skipped += 1
+                finally:
+                    worker.give_back(claims)
+                    if progress:
+                        progress(done, len(works))
     return summary
 
 
-def _merge(services: Services, work: MergeWork, summary: CompactSummary) -> None:
+def _merge(services: Services, work: MergeWork, claims: tuple[Claim, ...], summary: CompactSummary) -> bool:
+    """Merge claimed files, if that gives fewer files. Returns whether it was committed."""
     sealed: list[SealedFile] = []
 
     def merge() -> list[SealedFile]:
@@ -124,11 +139,12 @@ def _merge(services: Services, work: MergeWork, summary: CompactSummary) -> None
     # 2. Commit, unless nothing is gained: rows too large for fewer files would be merged again by every run.
     if len(merged) >= len(work.files):
         _discard(services.vault, merged)
-        return
+        return False
     change = Change(
         team=work.team,
         planned_at=services.catalog.requests.newest_tombstone(work.team),
         committed_at=services.clock.now(),
+        claims=claims,
         add=tuple(merged),
         remove=tuple(file.file_id for file in work.files),
     )
@@ -140,6 +156,7 @@ def _merge(services: Services, work: MergeWork, summary: CompactSummary) -> None
     summary.partitions += 1
     summary.files_before += len(work.files)
     summary.files_after += len(merged)
+    return True
 
 
 def _discard(vault: Vault, files: list[SealedFile]) -> None:

@@ -7,7 +7,7 @@ Rules:
 * A file that fails is put off and tried again; after too many attempts it is quarantined. It stops no other file.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -154,10 +154,19 @@ class _Run:
     faults: Faults
 
     def claims(self, teams: Iterable[Team]) -> Iterator[tuple[Team, LandingClaim]]:
-        """Yield the waiting files of the teams, each claimed for this process."""
-        for team in teams:
+        """Yield the waiting files of the teams, each claimed for this process, one of each team in turn.
+
+        So a team with a million files does not stop another team with one.
+        """
+        waiting = deque(
+            (team, self.services.landing.claim(team.team, since=team.created_at, but=self.left)) for team in teams
+        )
+        while waiting:
+            team, files = waiting.popleft()
             with self.faults.isolate(f"landing folder of team {team.team}"):
-                for claimed in self.services.landing.claim(team.team, since=team.created_at, but=self.left):
+                claimed = next(files, None)
+                if claimed is not None:
+                    waiting.append((team, files))
                     yield team, claimed
 
     def take(self, claim: tuple[Team, LandingClaim]) -> IngestSummary:

@@ -8,11 +8,12 @@ Rules:
 * A fault of one file does not stop the others: the file stays as it is, and its fault is returned.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from implio_pipeline.domain.claims import Claim
 from implio_pipeline.domain.errors import ImplioError, PlanOutdated, StorageFull
 from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.file_changes import (
@@ -22,7 +23,7 @@ from implio_pipeline.domain.file_changes import (
     Rewrite,
 )
 from implio_pipeline.domain.files import SealedFile, VaultFile
-from implio_pipeline.domain.ids import RequestId, TeamId
+from implio_pipeline.domain.ids import FileId, RequestId, TeamId
 from implio_pipeline.domain.replan import discarding
 from implio_pipeline.flows.bounded_map import bounded_map
 from implio_pipeline.flows.faults import Faults
@@ -32,9 +33,6 @@ from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.services import Services
 from implio_pipeline.ports.vault import Vault
 
-_COMMIT_FILES = 256
-"""Files in one commit. After a crash, at most this much work is done again."""
-
 
 @dataclass(kw_only=True, slots=True)
 class SwapCounts:
@@ -42,55 +40,68 @@ class SwapCounts:
 
     files_rewritten: int = 0
     files_dropped: int = 0
+    files_discarded: int = 0
+    """Files that were rewritten in vain, because another process changed the same files."""
     items_erased: int = 0
     partitions: set[tuple[TeamId, date]] = field(default_factory=set)
     """Partitions whose files were swapped."""
 
 
+@dataclass(kw_only=True, slots=True)
+class Swapped:
+    """What became of some files."""
+
+    planned_at: int
+    """The team's newest tombstone at the commit."""
+    faulty: list[tuple[FileWork, ImplioError]] = field(default_factory=list)
+    """The files that could not be swapped, each with its fault. Every other file is done."""
+    clear: list[tuple[FileId, FileWork]] = field(default_factory=list)
+    """The live files that are proven to hold no row that their rules erase: new ones, and those left as they were."""
+
+
 def swap(
     services: Services,
-    works: list[FileWork],
+    works: Sequence[FileWork],
     *,
     planned_at: int,
     held_at: int,
     counts: SwapCounts,
+    claims: Mapping[FileId, Claim],
     progress: Progress | None = None,
-) -> list[tuple[FileWork, ImplioError]]:
-    """Rewrite or drop files of one team, and commit those that proved right in batches.
+) -> Swapped:
+    """Rewrite or drop files of one team, and commit those that proved right in one transaction.
 
     Args:
         services: What the flow may use.
-        works: At least one file, with the rules that apply to it.
+        works: The files, with the rules that apply to each. They are one commit, so they should be a few hundred at
+            most: after a crash, their work is done again.
         planned_at: The team's newest tombstone when the work was planned.
         held_at: The team's newest legal hold when the work was planned.
-        counts: Added to with every commit.
+        counts: Added to by the commit.
+        claims: The claims on the files, which the commit hands in, except those of files that could not be swapped. If
+            nothing needs a commit, none is handed in.
         progress: Called with the number of files done and the number of all files.
 
-    Returns:
-        The files that could not be swapped, each with its fault. Every other file is done.
-
     Raises:
-        PlanOutdated: another process changed the same files; earlier commits remain.
+        PlanOutdated: another process changed the same files, or has taken them over. Nothing was committed.
         StorageFull: the disk is full, so that no other file could be written either.
     """
-    faulty: list[tuple[FileWork, ImplioError]] = []
+    swapped = Swapped(planned_at=planned_at)
     batch = _Batch(team=works[0].sealed.file.team, planned_at=planned_at, held_at=held_at)
-    with discarding(lambda: batch.discard(services.vault)):
-        # 1. Files that are dropped whole come first: they need no reading, so their items are erased soonest.
-        ordered = sorted(works, key=lambda work: not work.is_whole)
-        # 2. Rewrite and prove, a few files at a time.
-        attempts = bounded_map(lambda work: _attempt(services.vault, work), ordered, most=services.threads)
+    with discarding(lambda: batch.discard(services.vault, counts)):
+        # 1. Rewrite and prove, a few files at a time.
+        attempts = bounded_map(lambda work: _attempt(services.vault, work), works, most=services.threads)
         for done, (work, attempt) in enumerate(attempts, start=1):
             if isinstance(attempt, ImplioError):
-                faulty.append((work, attempt))
+                swapped.faulty.append((work, attempt))
             else:
-                batch.add(work, attempt)
+                batch.add(work, attempt, claims)
             if progress:
                 progress(done, len(works))
-            # 3. Commit: swap the files and destroy the old keys.
-            if len(batch.remove) >= _COMMIT_FILES or done == len(works):
-                batch.commit(services.catalog, counts, at=services.clock.now())
-    return faulty
+        # 2. Commit: swap the files and destroy the old keys.
+        batch.commit(services.catalog, counts, at=services.clock.now())
+    swapped.planned_at, swapped.clear = batch.planned_at, batch.clear
+    return swapped
 
 
 def unlink_replaced(catalog: Catalog, vault: Vault, faults: Faults | None = None, *, is_scrubbed: bool = True) -> int:
@@ -142,7 +153,7 @@ def _attempt(vault: Vault, work: FileWork) -> Rewrite | Mapping[RequestId, int] 
 
 @dataclass(kw_only=True, slots=True)
 class _Batch:
-    """The files of the next commit."""
+    """The files of one commit."""
 
     team: TeamId
     planned_at: int
@@ -150,15 +161,21 @@ class _Batch:
     add_files: list[SealedFile] = field(default_factory=list)
     remove: list[VaultFile] = field(default_factory=list)
     outcomes: list[FileOutcome] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    clear: list[tuple[FileId, FileWork]] = field(default_factory=list)
     counts: SwapCounts = field(default_factory=SwapCounts)
 
-    def add(self, work: FileWork, rewrite: Rewrite | Mapping[RequestId, int]) -> None:
+    def add(self, work: FileWork, rewrite: Rewrite | Mapping[RequestId, int], claims: Mapping[FileId, Claim]) -> None:
         """Add one file's result."""
+        file = work.sealed.file
+        if file.file_id in claims:
+            self.claims.append(claims[file.file_id])
         if not isinstance(rewrite, Rewrite):
             self.counts.files_dropped += 1
-            self.counts.items_erased += work.sealed.file.rows
+            self.counts.items_erased += file.rows
             self.outcomes += work.outcomes(rewrite, after=None, is_read_back=False)
         elif rewrite.is_untouched:
+            self.clear.append((file.file_id, work))
             return  # a filter said "maybe" and no row matched: the old file stays
         else:
             self.counts.files_rewritten += 1
@@ -167,16 +184,18 @@ class _Batch:
             self.outcomes += work.outcomes(rewrite.matched, after=after, is_read_back=True)
             if rewrite.after:
                 self.add_files.append(rewrite.after)
-        self.remove.append(work.sealed.file)
+                self.clear.append((rewrite.after.file.file_id, work))
+        self.remove.append(file)
 
-    def discard(self, vault: Vault) -> None:
+    def discard(self, vault: Vault, counts: SwapCounts) -> None:
         """Unlink the new files that were not committed; housekeeping unlinks what remains."""
+        counts.files_discarded += len(self.add_files)
         for sealed in self.add_files:
             with suppress(ImplioError):
                 vault.delete(sealed.file)
 
     def commit(self, catalog: Catalog, counts: SwapCounts, *, at: datetime) -> None:
-        """Swap the files and destroy the old keys in one transaction, then start an empty batch."""
+        """Swap the files, destroy the old keys and hand the claims in, in one transaction."""
         if not self.remove:
             return
         change = Change(
@@ -184,6 +203,7 @@ class _Batch:
             planned_at=self.planned_at,
             held_at=self.held_at,
             committed_at=at,
+            claims=tuple(self.claims),
             add=tuple(self.add_files),
             remove=tuple(file.file_id for file in self.remove),
             outcomes=tuple(self.outcomes),
@@ -199,4 +219,3 @@ class _Batch:
         counts.files_dropped += self.counts.files_dropped
         counts.items_erased += self.counts.items_erased
         counts.partitions |= {(file.team, file.day) for file in self.remove}
-        self.remove, self.outcomes, self.counts = [], [], SwapCounts()

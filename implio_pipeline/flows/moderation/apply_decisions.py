@@ -9,6 +9,8 @@ Rules:
 * The keys of a replaced file are destroyed by the commit that replaces it.
 * A verdict counts as lost only after every file that may hold its item was read.
 * A file that fails delays its own verdicts and no others. Each failure makes the wait before the next try longer.
+* Files are claimed before they are read. What another worker has claimed is left for the next run; until then readers
+  see its verdicts all the same.
 * The transaction that accepts a deletion removes the verdicts on its items, so nothing here erases anything.
 """
 
@@ -18,6 +20,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Self
 
+from implio_pipeline.domain.chunks import chunks
+from implio_pipeline.domain.claims import Claim, ClaimKind
 from implio_pipeline.domain.errors import FileMissing, KeyMissing, PlanOutdated, Unverified
 from implio_pipeline.domain.faults import LONGEST_BACKOFF, FailedFile, WorkKind
 from implio_pipeline.domain.file_changes import Change, NamedRule
@@ -31,11 +35,14 @@ from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.files.find import find
 from implio_pipeline.flows.files.replace import unlink_replaced
+from implio_pipeline.flows.work import Worker, working
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.services import Services
 
+SETTLING = "settling"
+"""The name of this work, for `implio status`."""
 FEED_KEEPS = timedelta(days=30)
 """How long an applied verdict stays in the feed."""
 _AT_ONCE = 5_000
@@ -77,11 +84,11 @@ def apply_decisions(
     agreed_now(services)
     summary = SettleSummary()
     waiting = services.catalog.moderation.unsettled_teams()
-    with collecting(faults) as failed:
+    with collecting(faults) as failed, working(services, SETTLING) as worker:
         for team in sorted(waiting) if teams is None else teams:
             if team in waiting:
                 with failed.isolate(f"verdicts of team {team}"):
-                    _TeamRun.of(services, team, failed, summary, again=again).apply_all(progress)
+                    _TeamRun.of(services, worker, team, failed, summary, again=again).apply_all(progress)
     if summary.files:
         unlink_replaced(services.catalog, services.vault)
     return summary
@@ -125,6 +132,7 @@ class _TeamRun:
     """One run over a team's pending verdicts. Each file is tried once in it."""
 
     services: Services
+    worker: Worker
     team: TeamId
     faults: Faults
     summary: SettleSummary
@@ -135,7 +143,16 @@ class _TeamRun:
     """Files that this run leaves alone, each with the instant until which its verdicts are put off."""
 
     @classmethod
-    def of(cls, services: Services, team: TeamId, faults: Faults, summary: SettleSummary, *, again: bool) -> Self:
+    def of(
+        cls,
+        services: Services,
+        worker: Worker,
+        team: TeamId,
+        faults: Faults,
+        summary: SettleSummary,
+        *,
+        again: bool,
+    ) -> Self:
         """Begin a run: leave alone the files whose back-off is not over."""
         now = services.clock.now()
         failed = {FileId(each.file): each for each in services.catalog.failed_files.all(WorkKind.SETTLE, team=team)}
@@ -144,7 +161,16 @@ class _TeamRun:
             for file_id, each in failed.items()
             if each.next_attempt_at and each.is_put_off(now=now) and not again
         }
-        return cls(services=services, team=team, faults=faults, summary=summary, again=again, failed=failed, left=left)
+        return cls(
+            services=services,
+            worker=worker,
+            team=team,
+            faults=faults,
+            summary=summary,
+            again=again,
+            failed=failed,
+            left=left,
+        )
 
     def apply_all(self, progress: Progress | None) -> None:
         """Apply the team's verdicts, a batch at a time, in the order in which they were given."""
@@ -166,6 +192,7 @@ class _TeamRun:
             batch.apply(verdicts, progress)
         finally:
             batch.discard()
+            self.worker.give_back(batch.claims)
             # What a batch committed before it failed stays applied, and counts.
             self.summary.verdicts += batch.verdicts
             self.summary.files += batch.files
@@ -184,6 +211,8 @@ class _Batch:
     add: list[SealedFile] = field(default_factory=list)
     remove: list[FileId] = field(default_factory=list)
     settled: list[int] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    """The claims on the files of `remove`, and on those that are being read."""
     verdicts: int = 0
     files: int = 0
     lost: int = 0
@@ -206,21 +235,31 @@ class _Batch:
         ]
         found = find(self.services.catalog.manifest, self.services.vault, self.team, named_rules)
         files = [(file, reached) for file, reached in found if file.kind is FileKind.ITEMS]
-        # 2. Rewrite each file, and commit 64 at a time. Note which verdicts may belong to a file that was not read.
+        # 2. Claim, rewrite and commit 64 files at a time. Note which verdicts may belong to a file that was not read.
         applied: set[str] = set()
         unread: dict[str, datetime] = {}
-        for done, (file, reached) in enumerate(files, start=1):
-            if file.file_id not in self.run.left:
-                applied.update(self._rewrite_alone(file, by_task, values))
-            if file.file_id in self.run.left:
-                tasks = (str(named.request_id) for named in reached)
-                unread |= dict.fromkeys(tasks, self.run.left[file.file_id])
-            if len(self.remove) >= _COMMIT_FILES:
-                self._commit()
-            if progress:
-                progress(done, len(files))
+        busy: set[str] = set()
+        done = 0
+        for some in chunks(files, _COMMIT_FILES):
+            wanted = [file.file_id for file, _ in some if file.file_id not in self.run.left]
+            self.claims = list(self.run.worker.claim(ClaimKind.FILE, wanted))
+            mine = {claim.unit for claim in self.claims}
+            for file, reached in some:
+                tasks = [str(named.request_id) for named in reached]
+                if file.file_id in mine:
+                    applied.update(self._rewrite_alone(file, by_task, values))
+                elif file.file_id not in self.run.left:
+                    busy.update(tasks)
+                if file.file_id in self.run.left:
+                    unread |= dict.fromkeys(tasks, self.run.left[file.file_id])
+                done += 1
+                if progress:
+                    progress(done, len(files))
+            self._commit()
+            self.run.worker.give_back(self.claims)
+            self.claims = []
         # 3. Close the verdicts whose item is in no file. Only now has every file been read that may hold one.
-        missing = [by_task[task].sequence for task in by_task.keys() - applied - unread.keys()]
+        missing = [by_task[task].sequence for task in by_task.keys() - applied - unread.keys() - busy]
         self.settled += missing
         self._commit()
         self.lost += len(missing)
@@ -308,6 +347,7 @@ class _Batch:
             team=self.team,
             planned_at=self.planned_at,
             committed_at=self.services.clock.now(),
+            claims=tuple(self.claims),
             add=tuple(self.add),
             remove=tuple(self.remove),
             settled=tuple(self.settled),

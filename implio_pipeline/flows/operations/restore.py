@@ -146,7 +146,7 @@ def restore(
         for request in services.catalog.requests.all(states=OPEN_STATES)
         if request.state not in NEEDS_PERSON_STATES or request.request_id in known.receipts
     ]
-    erasure = erase(services, only=again, again=True, progress=progress)
+    erasure = erase(services, only=again, again=True, progress=progress, is_patient=True)
     summary.completed, summary.withheld, summary.failed = erasure.completed, erasure.withheld, erasure.failed
     summary.items_erased = erasure.items_erased
     # 5. Destroy again the keys that were destroyed.

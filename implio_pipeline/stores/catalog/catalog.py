@@ -11,6 +11,7 @@ import importlib.resources
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, insert, inspect, select, text, update
 from typing_extensions import override
@@ -52,7 +53,13 @@ _QUICK_SCRUB_ROWS = 5_000
 """The largest table that an erasure writes again: 20 ms (measured). The daily housekeeping writes all of them again."""
 
 
-def open_catalog(url: str, ring: KeyRing, limits: Limits = Limits()) -> "SqlCatalog":  # noqa: B008 -- it is frozen
+def open_catalog(
+    url: str,
+    ring: KeyRing,
+    limits: Limits = Limits(),  # noqa: B008 -- it is frozen
+    *,
+    workers: Path | None = None,
+) -> "SqlCatalog":
     """Open the catalog at an SQLAlchemy URL; its tables are brought up to date first.
 
     Any number of processes may do so at once. A missing SQLite file is made with mode 0600; its folder must exist.
@@ -61,6 +68,8 @@ def open_catalog(url: str, ring: KeyRing, limits: Limits = Limits()) -> "SqlCata
         url: Where the database is.
         ring: Has the home's root key, which wraps the key that authenticates rows; used when the first row is read.
         limits: What this process may take of a PostgreSQL server.
+        workers: Folder of the lock files that show that workers live, for SQLite; `workers` beside the database if
+            `None`.
 
     Raises:
         CatalogNewer: a newer version has run a migration that this one does not know, and must not use.
@@ -77,13 +86,13 @@ def open_catalog(url: str, ring: KeyRing, limits: Limits = Limits()) -> "SqlCata
     except BaseException:
         engine.dispose()
         raise
-    return SqlCatalog(engine, seal)
+    return SqlCatalog(engine, seal, workers)
 
 
 class SqlCatalog(Catalog):
     """The port `Catalog` over SQLite or PostgreSQL."""
 
-    def __init__(self, engine: Engine, seal: HomeSeal) -> None:
+    def __init__(self, engine: Engine, seal: HomeSeal, workers: Path | None) -> None:
         self._engine = engine
         self._seal = seal
         self.teams = SqlTeams(engine)
@@ -92,7 +101,7 @@ class SqlCatalog(Catalog):
         self.holds = SqlHolds(engine)
         self.landings = SqlLandings(engine)
         self.failed_files = SqlFailedFiles(engine)
-        self.claims = SqlClaims(engine)
+        self.claims = SqlClaims(engine, workers)
         self.moderation = SqlModeration(engine)
         self.policy_changes = SqlPolicyChanges(engine)
         self.callbacks = SqlCallbacks(engine)

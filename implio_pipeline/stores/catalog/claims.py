@@ -47,10 +47,10 @@ _SIGN_END = "."
 class SqlClaims(Claims):
     """The port `Claims` over a table."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, workers: Path | None) -> None:
         self._engine = engine
         database = engine.url.database if engine.dialect.name == "sqlite" else None
-        self._signs = None if database is None else SignsOfLife(Path(database).parent / "workers")
+        self._signs = None if database is None else SignsOfLife(workers or Path(database).parent / "workers")
         self._sign: str | None = None
         self._making = Lock()
 

@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from implio_pipeline.domain.callback import CallbackEvent
 from implio_pipeline.domain.chunks import chunks
+from implio_pipeline.domain.claims import Claim
 from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
 from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId, UserKey
@@ -28,6 +29,7 @@ from implio_pipeline.ports.requests import Requests
 from implio_pipeline.stores.catalog import callbacks, teams
 from implio_pipeline.stores.catalog.acceptance import accept, reinstate
 from implio_pipeline.stores.catalog.cap import allowance, apply_cap, same_person_as
+from implio_pipeline.stores.catalog.claims import check_claims
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.file_rows import live_sum
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
@@ -107,8 +109,9 @@ class SqlRequests(Requests):
         return self._read(query)
 
     @override
-    def save(self, requests: Sequence[tuple[Request, RequestState]]) -> None:
+    def save(self, requests: Sequence[tuple[Request, RequestState]], *, claims: Collection[Claim] = ()) -> None:
         with writing(self._engine) as connection:
+            check_claims(connection, claims)
             _move(connection, requests)
 
     # ---- the cap
@@ -230,10 +233,11 @@ class SqlRequests(Requests):
         return {request_id: sum(line.matched for line in theirs) for request_id, theirs in lines.items()}
 
     @override
-    def complete(self, requests: Sequence[Request]) -> None:
+    def complete(self, requests: Sequence[Request], *, claims: Collection[Claim] = ()) -> None:
         completed = [replace(request, state=RequestState.COMPLETED, sealed=None) for request in requests]
         request_ids = [request.request_id for request in completed]
         with writing(self._engine) as connection:
+            check_claims(connection, claims)
             # 1. Move the requests: only a shredded request is completed, and only once.
             _move(connection, [(request, RequestState.SHREDDED) for request in completed])
             # 2. Keep how many items each erased. The cap is compared with this number later.

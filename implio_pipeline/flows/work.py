@@ -1,0 +1,134 @@
+"""Workers: identical loops that share work by claims, in Dagster's steps, on the command line and beside the server.
+
+A worker derives what is left to do, claims some of it, does it, and commits it with its claims. Then it begins again.
+Any number of workers may run at once, and any of them may be killed at any point: `domain/claims.py` has the rules.
+
+    with working(services, "erasure") as worker:
+        claims = worker.claim(ClaimKind.FILE, file_ids, most=64)
+        ...
+        catalog.manifest.commit(replace(change, claims=claims))
+        worker.handed_in(claims)
+
+A thread renews the claims while the worker lives. A process that is paused renews nothing, so it loses its claims.
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from threading import Event, Thread
+from time import monotonic
+from uuid import uuid4
+
+from implio_pipeline.domain.claims import Claim, ClaimKind
+from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.ports.claims import Claims
+from implio_pipeline.ports.services import Services
+
+_RENEWALS = 3
+"""How often a claim is renewed within its lease, so that one failed renewal does not lose it."""
+_LONGEST_SECONDS = 3_600.0
+"""After so long without any progress a worker hangs, and its claims are not renewed any more."""
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.02, 1.0
+_PATIENCE_LEASES = 2
+"""A worker waits for others as long as two of their leases: by then they have finished, or their work is free."""
+
+
+@contextmanager
+def working(services: Services, work: str) -> Iterator["Worker"]:
+    """Work for the length of the block, and give every claim back that is left after it.
+
+    Args:
+        services: What the flow may use.
+        work: The name of the job, for `implio status`.
+    """
+    worker = Worker(services.catalog.claims, work, lease=services.lease)
+    try:
+        yield worker
+    finally:
+        worker.end()
+
+
+class Worker:
+    """One worker: its claims, and the thread that renews them.
+
+    Args:
+        claims: Where work is claimed.
+        work: The name of the job.
+        lease: How long a claim lasts without being renewed.
+    """
+
+    def __init__(self, claims: Claims, work: str, *, lease: timedelta) -> None:
+        self._claims = claims
+        self._work = work
+        self._lease = lease
+        self._holder: str | None = None
+        self.number = uuid4().int
+        """Differs between workers, so that each begins at another piece of the same work."""
+        self._held: set[Claim] = set()
+        self._ended = Event()
+        self._renewing: Thread | None = None
+        self._progress_at = monotonic()
+        self._waiting_since: float | None = None
+
+    def claim(
+        self, kind: ClaimKind, units: Collection[str], *, most: int | None = None, is_whole: bool = False
+    ) -> tuple[Claim, ...]:
+        """Claim units that are free; none of them is waited for. See `Claims.claim`."""
+        if not units:
+            return ()
+        if self._holder is None:
+            self._holder = self._claims.new_holder()
+            self._renewing = Thread(target=self._renew_often, args=(self._holder,), name="claims", daemon=True)
+            self._renewing.start()
+        self._progress_at = monotonic()
+        found = self._claims.claim(
+            kind, units, holder=self._holder, work=self._work, lease=self._lease, most=most, is_whole=is_whole
+        )
+        self._held |= set(found)
+        if found:
+            self._waiting_since = None
+        return tuple(found)
+
+    def handed_in(self, claims: Collection[Claim]) -> None:
+        """Note that a commit has taken claims back."""
+        self._held.difference_update(claims)
+
+    def give_back(self, claims: Collection[Claim]) -> None:
+        """Give claims back whose work was not committed. Claims that were handed in are ignored."""
+        left = self._held.intersection(claims)
+        if left:
+            self._claims.give_back(left)
+            self._held -= left
+
+    def wait(self) -> bool:
+        """Wait a moment for other workers. Returns whether it is worth waiting again.
+
+        The first call returns soon, and each further one later. After two leases without a claim of its own, the worker
+        leaves what is left to the others.
+        """
+        now = monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = now
+        waited = now - self._waiting_since
+        if waited > _PATIENCE_LEASES * self._lease.total_seconds():
+            return False
+        self._ended.wait(min(max(waited, _FIRST_WAIT_SECONDS), _LONGEST_WAIT_SECONDS))
+        return True
+
+    def end(self) -> None:
+        """Give every claim back. Where that fails, the claims end with their lease."""
+        self._ended.set()
+        if self._renewing is not None:
+            self._renewing.join()
+        if self._holder is not None and self._held:
+            with suppress(ImplioError):
+                self._claims.leave(self._holder)
+        self._held = set()
+
+    def _renew_often(self, holder: str) -> None:
+        while not self._ended.wait(self._lease.total_seconds() / _RENEWALS):
+            # A loop that hangs must not keep its work for ever, although this thread lives.
+            if self._held and monotonic() - self._progress_at < _LONGEST_SECONDS:
+                # A renewal that fails is tried again; if all fail, the lease ends, and the commit is refused.
+                with suppress(ImplioError):
+                    self._claims.renew(holder, lease=self._lease)
