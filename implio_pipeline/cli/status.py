@@ -21,8 +21,8 @@ from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.intake import failed_file_lines, failed_file_shape
 from implio_pipeline.cli.session import opened_home
 from implio_pipeline.cli.tables import bad, good, left_text, table, warning
-from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.claims import WorkInHand
+from implio_pipeline.domain.errors import LedgerBroken
 from implio_pipeline.domain.faults import FailedFile
 from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.instants import instant_text

@@ -11,8 +11,8 @@ Rules:
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from implio_pipeline.domain.epochs import KeysState
 from implio_pipeline.domain.claims import Claim
+from implio_pipeline.domain.epochs import KeysState
 from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, RepeatedReceipt, WholeReceipt, receipt_of
