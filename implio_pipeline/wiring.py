@@ -118,9 +118,7 @@ class OpenHome:
             idle_seconds=server.idle_seconds,
             is_unsafe_allowed=server.allow_unsafe_server,
         )
-        return open_catalog(
-            self.settings.catalog, self.key_ring, limits, workers=self.settings.home / "workers"
-        )
+        return open_catalog(self.settings.catalog, self.key_ring, limits, workers=self.settings.home / "workers")
 
     @cached_property
     def key_cache(self) -> KeyCache:
