@@ -16,7 +16,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from threading import Event, Thread
-from time import monotonic
 from uuid import uuid4
 
 from implio_pipeline.domain.claims import Claim, ClaimKind
@@ -26,8 +25,8 @@ from implio_pipeline.ports.services import Services
 
 _RENEWALS = 3
 """How often a claim is renewed within its lease, so that one failed renewal does not lose it."""
-_LONGEST_SECONDS = 3_600.0
-"""After so long without any progress a worker hangs, and its claims are not renewed any more."""
+_MOST_RENEWALS = 360
+"""After so many renewals without any progress, an hour by default, a worker hangs, and its claims are not renewed."""
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.02, 1.0
 _PATIENCE_LEASES = 2
 """A worker waits for others as long as two of their leases: by then they have finished, or their work is free."""
@@ -67,8 +66,10 @@ class Worker:
         self._held: set[Claim] = set()
         self._ended = Event()
         self._renewing: Thread | None = None
-        self._progress_at = monotonic()
-        self._waiting_since: float | None = None
+        self._renewals = 0
+        """Since the last progress."""
+        self._waited = 0.0
+        """Seconds since the last claim."""
 
     def claim(
         self, kind: ClaimKind, units: Collection[str], *, most: int | None = None, is_whole: bool = False
@@ -80,13 +81,13 @@ class Worker:
             self._holder = self._claims.new_holder()
             self._renewing = Thread(target=self._renew_often, args=(self._holder,), name="claims", daemon=True)
             self._renewing.start()
-        self._progress_at = monotonic()
+        self._renewals = 0
         found = self._claims.claim(
             kind, units, holder=self._holder, work=self._work, lease=self._lease, most=most, is_whole=is_whole
         )
         self._held |= set(found)
         if found:
-            self._waiting_since = None
+            self._waited = 0.0
         return tuple(found)
 
     def handed_in(self, claims: Collection[Claim]) -> None:
@@ -106,13 +107,11 @@ class Worker:
         The first call returns soon, and each further one later. After two leases without a claim of its own, the worker
         leaves what is left to the others.
         """
-        now = monotonic()
-        if self._waiting_since is None:
-            self._waiting_since = now
-        waited = now - self._waiting_since
-        if waited > _PATIENCE_LEASES * self._lease.total_seconds():
+        if self._waited > _PATIENCE_LEASES * self._lease.total_seconds():
             return False
-        self._ended.wait(min(max(waited, _FIRST_WAIT_SECONDS), _LONGEST_WAIT_SECONDS))
+        seconds = min(max(self._waited, _FIRST_WAIT_SECONDS), _LONGEST_WAIT_SECONDS)
+        self._ended.wait(seconds)
+        self._waited += seconds
         return True
 
     def end(self) -> None:
@@ -128,7 +127,8 @@ class Worker:
     def _renew_often(self, holder: str) -> None:
         while not self._ended.wait(self._lease.total_seconds() / _RENEWALS):
             # A loop that hangs must not keep its work for ever, although this thread lives.
-            if self._held and monotonic() - self._progress_at < _LONGEST_SECONDS:
+            self._renewals += 1
+            if self._held and self._renewals < _MOST_RENEWALS:
                 # A renewal that fails is tried again; if all fail, the lease ends, and the commit is refused.
                 with suppress(ImplioError):
                     self._claims.renew(holder, lease=self._lease)

@@ -253,7 +253,6 @@ def test_a_request_that_is_accepted_during_a_long_erasure_gets_its_turn(
 ) -> None:
     monkeypatch.setattr("implio_pipeline.flows.deletion.erase._COMMIT_FILES", 4)
     monkeypatch.setattr("implio_pipeline.flows.deletion.erase._TURN_FILES", 4)
-    monkeypatch.setattr("implio_pipeline.flows.deletion.erase._LOOK_SECONDS", 0.0)
     home.keep(Ad(task="car", user="cid"), Ad(task="van", user="dan"), team=CARS)
     home.ask(ByUser(user_id="ann"))
     asked, ended_at = [], []

@@ -24,7 +24,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import Enum
-from time import monotonic
 from typing import TypeVar
 
 from implio_pipeline.domain.claims import Claim, ClaimKind
@@ -72,8 +71,6 @@ ERASURE = "erasure"
 _COMMIT_FILES, _TURN_FILES = 256, 64
 """The most files of a turn, which is one commit: of the only pass, and of one of several. After a crash, at most these
 are rewritten again."""
-_LOOK_SECONDS = 1.0
-"""How often new requests are looked for while others are carried out."""
 _DONE = frozenset({RequestState.COMPLETED, RequestState.CANCELLED, *WITHHELD_STATES})
 """States in which a later try leaves a request alone."""
 _TO_FINISH = frozenset({RequestState.VERIFIED, RequestState.SHREDDED})
@@ -231,7 +228,7 @@ class _Run:
     def carry_out(self, *, is_patient: bool) -> None:
         """Carry out what is ready, and what becomes ready during the work."""
         self._take_new()
-        looked_at, idle = monotonic(), 0
+        idle = 0
         while self.passes:
             # 1. Each pass has its turn.
             current = self.passes.popleft()
@@ -240,8 +237,7 @@ class _Run:
                 self.passes.append(current)
             idle = idle + 1 if turn is _Turn.WAITS else 0
             # 2. Requests that are accepted during a long erasure get their turns too, and begin with the next one.
-            if self.passes and self.wanted is None and monotonic() - looked_at > _LOOK_SECONDS:
-                looked_at = monotonic()
+            if self.passes and self.wanted is None:
                 idle = 0 if self._take_new() else idle
             # 3. When other workers have claimed everything that is left: wait for them, or leave it to them.
             if self.passes and idle >= len(self.passes):
