@@ -28,7 +28,7 @@ def check_storage(home: Path, url: str | None, *, catalog_url: str, now: datetim
             yield Finding(
                 code="dagster-file-missing",
                 what=f"the home has no {name}, so Dagster cannot run on it",
-                remedy="Copy it from another home of this version that `implio init HOME` made, and correct its paths.",
+                remedy="Copy it from a new home of this version, and correct its paths.",
             )
     if url is not None and _place(url) == _place(catalog_url):
         yield Finding(
@@ -106,7 +106,7 @@ def check_k8s(namespace: str) -> Iterator[Finding]:
         yield Finding(
             code="not-in-a-cluster",
             what="dagster.launcher is k8s, and this is not a pod whose service account has a token",
-            remedy="Run `implio doctor` in the daemon's pod.",
+            remedy="Examine the home in the daemon's pod.",
             level=Level.ADVICE,
         )
         return

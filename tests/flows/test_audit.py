@@ -16,7 +16,7 @@ from support.clock import NOW
 from support.damage import damaged
 from support.home import ADS, Home
 from support.items import YESTERDAY, Ad
-from support.ledger import raw
+from support.ledger import raw, split
 
 from implio_pipeline.domain.audit import PARTS, AuditFinding, AuditPart, FindingKind
 from implio_pipeline.domain.file_changes import Change
@@ -449,7 +449,7 @@ def test_a_lifting_that_only_one_of_ledger_and_catalog_has_is_named(lake):
     log = ledger(lake).read_bytes()
     request = cancelled(lake)
     told = ledger(lake).read_bytes()
-    ledger(lake).write_bytes(log + told[len(log) :].splitlines(keepends=True)[0])
+    ledger(lake).write_bytes(log + split(told[len(log) :])[0])
     assert named(lake) == {(FindingKind.LIFTING_NOT_IN_LEDGER, request.request_id)}
 
     ledger(lake).write_bytes(told)
