@@ -135,6 +135,7 @@ def test_a_region_s_root_keys_may_lie_elsewhere(folder: Path, tmp_path: Path) ->
     assert sorted(path.name for path in (tmp_path / "apart").iterdir()) == [
         "content.2.key",
         "identity.2.key",
+        "ledger.pem",  # the region's chain is signed with a key that is kept with its other keys
         "operational.2.key",
     ]
     assert not (folder / "keys" / "eu").exists()
