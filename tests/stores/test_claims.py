@@ -14,7 +14,6 @@ import pytest
 from sqlalchemy import update
 from support.ring import OneKey
 from test_catalog import ADS, catalog, change, commit_files, sealed_file
-from test_catalog_races import url
 
 from implio_pipeline.domain.claims import LEASE, LONGEST_LEASE, Claim, ClaimKind
 from implio_pipeline.domain.errors import ClaimLost, PlanOutdated
@@ -23,7 +22,7 @@ from implio_pipeline.stores.catalog.claims import _now
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.tables import claims
 
-__all__ = ["catalog", "url"]
+__all__ = ["catalog"]
 FILE, REQUEST = ClaimKind.FILE, ClaimKind.REQUEST
 UNITS = [f"unit-{number:03}" for number in range(600)]
 

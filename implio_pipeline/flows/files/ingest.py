@@ -158,16 +158,16 @@ class _Run:
 
         So a team with a million files does not stop another team with one.
         """
-        waiting = deque(
-            (team, self.services.landing.claim(team.team, since=team.created_at, but=self.left)) for team in teams
-        )
+        waiting: deque[tuple[Team, Iterator[LandingClaim] | None]] = deque((team, None) for team in teams)
         while waiting:
             team, files = waiting.popleft()
+            claimed = None
             with self.faults.isolate(f"landing folder of team {team.team}"):
+                files = files or self.services.landing.claim(team.team, since=team.created_at, but=self.left)
                 claimed = next(files, None)
-                if claimed is not None:
-                    waiting.append((team, files))
-                    yield team, claimed
+            if claimed is not None:
+                waiting.append((team, files))
+                yield team, claimed
 
     def take(self, claim: tuple[Team, LandingClaim]) -> IngestSummary:
         """Take one file in, or put it off.
