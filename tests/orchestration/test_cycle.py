@@ -39,7 +39,7 @@ def test_items_requests_and_receipts_leave_nothing_personal_in_dagster(stage):
     (told,) = materialized(done, "deletion_requests")
     assert told.metadata["refusals_unread"].value == 1
     # It is told when the run has done all it does, so the state is the one it ended in.
-    assert str(told.metadata["requests"].value).splitlines()[2:] == ["| Erased | 1 |"]
+    assert str(told.metadata["requests"].value).splitlines()[2:] == ["| Completed | 1 |"]
     (last,) = materialized(done, "erasure_receipts")
     assert last.metadata["dagster/row_count"].value == 1
     assert results(counted) == dict.fromkeys((check.name for check in CHECKS), True)
