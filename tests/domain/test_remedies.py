@@ -38,7 +38,7 @@ def test_no_failure_of_the_domain_names_a_command_an_option_a_header_or_an_addre
 
 @pytest.mark.parametrize("room", ["domain", "flows", "ports", "stores"])
 def test_nor_is_one_named_where_a_failure_is_raised(room: str) -> None:
-    given = re.compile(r'remedy=\(?\s*f?"([^"]*)"')
+    given = re.compile(r'remedy\s*=\s*\(?\s*f?"([^"]*)"')
 
     named = [
         text

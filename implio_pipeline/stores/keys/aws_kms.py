@@ -35,6 +35,7 @@ from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.key_addresses import KmsAddress
 from implio_pipeline.domain.keys import KeyContext, number_of, root_key_names
 from implio_pipeline.ports.keychain import KeyRing
+from implio_pipeline.stores.keys.service_findings import finding_of, key_missing, tried
 
 DELETION_DAYS = 7
 """The shortest time after which KMS destroys a key."""
@@ -184,20 +185,20 @@ class KmsKeyRing(KeyRing):
         try:
             keys = self._keys(is_fresh=True)
         except (KeyServiceDenied, KeyServiceUnavailable) as error:
-            return [_of(error)]
+            return [finding_of(error)]
         names = {name: self._newest(name) for name in root_key_names(self._region)}
-        found = [_missing(f"alias/{self._address.name}-{each}") for each, id_ in names.items() if not id_]
+        found = [key_missing(f"alias/{self._address.name}-{each}") for each, id_ in names.items() if not id_]
         for name, root_key_id in names.items():
             if root_key_id is not None:
                 found += self._ill(root_key_id, keys[root_key_id])
-                found += self._tried(name)
+                found += tried(self, self._region, name)
         return found
 
     def _ill(self, root_key_id: str, arn: str) -> list[Finding]:
         try:
             meta = self._call("describe-key", lambda kms: kms.describe_key(KeyId=arn))["KeyMetadata"]
         except ImplioError as error:
-            return [_of(error)]
+            return [finding_of(error)]
         found = []
         if meta["KeyState"] != "Enabled":
             remedy = "Enable it in AWS KMS, or cancel its deletion."
@@ -209,16 +210,6 @@ class KmsKeyRing(KeyRing):
             facts = f"the material of {root_key_id} was imported, so a copy of it may exist"
             found.append(Finding(code="key-exportable", what=facts, remedy="Use keys that AWS KMS made."))
         return found
-
-    def _tried(self, name: str) -> list[Finding]:
-        context = {"purpose": "doctor"}
-        try:
-            root_key_id, wrapped = self.wrap(self._region, name, bytes(32), context=context)
-            root_key_id, wrapped = self.rewrap(root_key_id, wrapped, context=context)
-            self.unwrap(root_key_id, wrapped, context=context)
-        except (KeyMissing, KeyServiceDenied, KeyServiceUnavailable) as error:
-            return [_of(error)]
-        return []
 
     def _make(self, name: str, epoch: int) -> None:
         root_key_id = f"{self._region}/{name}/{epoch}"
@@ -344,12 +335,3 @@ def _delete_alias(kms: Any, *, alias: str) -> Any:
 
 def _all_aliases(kms: Any) -> list[dict[str, Any]]:
     return [alias for page in kms.get_paginator("list_aliases").paginate() for alias in page["Aliases"]]
-
-
-def _of(error: ImplioError) -> Finding:
-    return Finding(code=error.code, what=error.facts, remedy=error.remedy if error.has_own_remedy else "")
-
-
-def _missing(key: str) -> Finding:
-    remedy = "Make it with `implio keys make`, if nothing was ever wrapped under it."
-    return Finding(code="root-key-missing", what=f"{key} is not in the key service", remedy=remedy)

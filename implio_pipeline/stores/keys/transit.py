@@ -31,11 +31,12 @@ from typing_extensions import override
 from urllib3.util import Retry
 
 from implio_pipeline.domain.checkup import Finding, Level
-from implio_pipeline.domain.errors import ImplioError, KeyMissing, KeyServiceDenied, KeyServiceUnavailable
+from implio_pipeline.domain.errors import KeyMissing, KeyServiceDenied, KeyServiceUnavailable
 from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.key_addresses import TransitAddress
 from implio_pipeline.domain.keys import KeyContext, number_of, root_key_names
 from implio_pipeline.ports.keychain import KeyRing
+from implio_pipeline.stores.keys.service_findings import finding_of, key_missing, tried
 
 TOKEN_VARIABLES = ("BAO_TOKEN", "VAULT_TOKEN")
 TOKEN_FILE_VARIABLES = ("BAO_TOKEN_FILE", "VAULT_TOKEN_FILE")
@@ -172,13 +173,13 @@ class TransitKeyRing(KeyRing):
         try:
             keys = {name: self._read(name) for name in root_key_names(self._region)}
         except (KeyServiceDenied, KeyServiceUnavailable) as error:
-            return [_of(error)]
-        found = [_missing(self._key(name)) for name, key in keys.items() if key is None]
+            return [finding_of(error)]
+        found = [key_missing(self._key(name)) for name, key in keys.items() if key is None]
         for name, key in keys.items():
             if key is not None:
                 found += _ill(self._key(name), key)
                 found += self._permissions(name)
-                found += self._tried(name)
+                found += tried(self, self._region, name)
         return found
 
     def _permissions(self, name: str) -> list[Finding]:
@@ -202,16 +203,6 @@ class TransitKeyRing(KeyRing):
             facts = f"encrypting makes {key} anew if somebody deletes it"
             found.append(Finding(code="permission-wide", what=facts, remedy=remedy, level=Level.ADVICE))
         return found
-
-    def _tried(self, name: str) -> list[Finding]:
-        context = {"purpose": "doctor"}
-        try:
-            root_key_id, wrapped = self.wrap(self._region, name, bytes(32), context=context)
-            root_key_id, wrapped = self.rewrap(root_key_id, wrapped, context=context)
-            self.unwrap(root_key_id, wrapped, context=context)
-        except (KeyMissing, KeyServiceDenied, KeyServiceUnavailable) as error:
-            return [_of(error)]
-        return []
 
     def _id(self, name: str, epoch: int) -> str:
         return f"{self._region}/{name}/{epoch}"
@@ -325,7 +316,7 @@ class TransitKeyRing(KeyRing):
 
 def _ill(name: str, key: Mapping[str, Any]) -> Iterable[Finding]:
     if not key.get("derived"):
-        remedy = "Delete it if nothing is wrapped under it, and let `implio keys make` make it."
+        remedy = "Delete it if nothing is wrapped under it, and make the missing root keys."
         yield Finding(code="key-not-derived", what=f"{name} is not derived", remedy=remedy)
     if key.get("exportable") or key.get("allow_plaintext_backup"):
         what = f"{name} can be exported, so a copy of it may exist"
@@ -358,12 +349,3 @@ def _base64(value: bytes) -> str:
 def _packed(context: KeyContext) -> str:
     """Return a context as Transit takes it: its JSON with sorted names and without white space, in base64."""
     return _base64(dumps(dict(context), sort_keys=True, separators=(",", ":")).encode())
-
-
-def _of(error: ImplioError) -> Finding:
-    return Finding(code=error.code, what=error.facts, remedy=error.remedy if error.has_own_remedy else "")
-
-
-def _missing(key: str) -> Finding:
-    remedy = "Make it with `implio keys make`, if nothing was ever wrapped under it."
-    return Finding(code="root-key-missing", what=f"{key} is not in the key service", remedy=remedy)
