@@ -26,6 +26,7 @@ _COMMANDS: dict[Act, tuple[str, ...]] = {
         "clock confirm",
         "keys rotate",
         "keys make",
+        "keys renew-signing",
         "keys list",
     ),
     Act.SEE_STORAGE: ("jobs list", "status", "doctor", "team list", "team show"),

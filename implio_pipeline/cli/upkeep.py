@@ -7,12 +7,13 @@ import typer
 from rich.console import Group, RenderableType
 
 from implio_pipeline.cli.arguments import ADMIN, READ
-from implio_pipeline.cli.failures import ExitCode, end_failed, faults_shape
+from implio_pipeline.cli.failures import BadUse, ExitCode, end_failed, faults_shape
 from implio_pipeline.cli.session import opened_home, session_of
 from implio_pipeline.cli.tables import bad, good, table, warning
 from implio_pipeline.domain.audit import PARTS
 from implio_pipeline.domain.keys import newest_ids
 from implio_pipeline.domain.sentences import count
+from implio_pipeline.domain.statements import SigningKeyRenewed
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.compact import compact
@@ -192,6 +193,36 @@ def _make(context: typer.Context) -> None:
     session = session_of(context)
     keys = make_root_keys(session.home)
     session.answer({"rootKeys": keys}, lambda: table(("root key", "identity"), sorted(keys.items())))
+
+
+@_keys.command("renew-signing")
+def _renew_signing(
+    context: typer.Context,
+    chains: Annotated[
+        list[str] | None,
+        typer.Option("--chain", metavar="CHAIN", help="Only this chain: a region, or `home`. May be repeated."),
+    ] = None,
+) -> None:
+    """Give the chains of the ledger new signing keys, and destroy the old ones.
+
+    Each old key signs which key follows it. So whoever has a chain's first public key can still check all of it.
+    """
+    with opened_home(context) as (session, opened):
+        known = opened.ledger.chains()
+        if not set(chains or ()) <= set(known):
+            raise BadUse(f"--chain must be one of: {', '.join(known)}")
+        wanted = [each for each in known if not chains or each in chains]
+        for chain in wanted:
+            opened.ledger.renew_key(chain)
+        newest = [next(opened.ledger.newest_first(SigningKeyRenewed, chain=chain)).statement for chain in wanted]
+    shape = {"signingKeys": {each.chain: each.key for each in newest}}
+    session.answer(
+        shape,
+        lambda: Group(
+            table(("chain", "new signing key"), [(each.chain, each.key) for each in newest]),
+            warning("Back up the folders of these keys now: the old keys sign nothing more"),
+        ),
+    )
 
 
 @_keys.command("list")

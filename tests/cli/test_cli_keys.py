@@ -54,6 +54,26 @@ def test_an_old_key_ring_is_refused_by_every_command(cli, tmp_path):
         assert cli.error(*command, exit_code=1)["code"] == "key-ring-outdated"
 
 
+def test_signing_keys_are_renewed_and_whoever_has_the_first_public_keys_checks_all(cli, plan, tmp_path):
+    shutil.copytree(cli.home / "keys", tmp_path / "keys")
+    first = {path: path.read_bytes() for path in (cli.home / "ledger").rglob("public.pem")}
+    assert cli.error("keys", "renew-signing", "--chain", "mars", exit_code=2)["code"] == "wrong-usage"
+
+    one = cli.json("keys", "renew-signing", "--chain", "home")
+    each = cli.json("keys", "renew-signing")
+
+    assert list(one["signingKeys"]) == ["home"]
+    assert sorted(each["signingKeys"]) == ["eu", "home", "us"]
+    assert each["signingKeys"]["home"] != one["signingKeys"]["home"]
+    assert cli("erase", "--team", "acme", "--user", plan.team("acme").busy.user_id).exit_code == 0
+    assert cli("receipts", "verify").exit_code == 0
+    assert {path: path.read_bytes() for path in (cli.home / "ledger").rglob("public.pem")} == first
+    # The keys of a backup from before sign nothing more.
+    shutil.rmtree(cli.home / "keys")
+    shutil.copytree(tmp_path / "keys", cli.home / "keys")
+    assert cli.error("keys", "renew-signing", exit_code=1)["code"] == "key-missing"
+
+
 def test_missing_files_are_named_and_given_up_only_after_a_yes(cli):
     gone = next((cli.home / "vault" / "eu").rglob("*.parquet"))
     gone.unlink()
