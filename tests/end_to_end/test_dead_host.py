@@ -102,8 +102,8 @@ def process_of(home: Path, run_id: str) -> int:
 
 @contextmanager
 def nobody_appends_to_the_ledger(home: Path) -> Iterator[None]:
-    """Keep every erasure amid its work."""
-    with (home / "ledger" / "eu" / "batches.jsonl").open("rb") as ledger:
+    """Keep every erasure of `CARS` amid its work."""
+    with (home / "ledger" / "us" / "batches.jsonl").open("rb") as ledger:
         fcntl.flock(ledger, fcntl.LOCK_EX)
         yield
 
