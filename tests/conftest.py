@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from support.catalogs import copy_home, make_homes_with_databases
-from support.depth import examples
+from support.depth import SEED, examples
 from support.home import Home, a_home, opened_at
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
@@ -36,6 +36,12 @@ _LONG = tuple(Path(__file__).parent / folder for folder in ("end_to_end", "relia
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the files first whose tests wait for other processes. At the end, one worker would wait for the other."""
     items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in _LONG))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+    """Tell how to try the same share again."""
+    if exitstatus == pytest.ExitCode.TESTS_FAILED:
+        terminalreporter.write_line(f"TEST_SEED={SEED} tries the same share of crash points and cases again")
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,11 @@ def test_some_run_or_other_tries_every_place_and_every_case(monkeypatch: pytest.
     monkeypatch.setattr(depth, "IS_THOROUGH", False)
     cases = list(range(10))
 
-    places = [depth.places(30) for _ in range(200)]
-    shares = [depth.some(cases) for _ in range(200)]
+    places, shares = [], []
+    for seed in range(200):
+        monkeypatch.setattr(depth, "SEED", str(seed))
+        places.append(depth.places(30))
+        shares.append(depth.some(cases))
 
     assert {each for place in places for each in place} == set(range(1, 30))
     assert {each for share in shares for each in share} == set(cases)
@@ -17,11 +20,20 @@ def test_some_run_or_other_tries_every_place_and_every_case(monkeypatch: pytest.
     assert min(map(len, shares)) >= 3
 
 
+def test_the_same_seed_tries_the_same_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depth, "IS_THOROUGH", False)
+
+    assert len({tuple(depth.some(range(100))) for _ in range(20)}) == 1
+    assert len({depth.places(100) for _ in range(20)}) == 1
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_a_short_list_of_cases_is_never_left_out(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setattr(depth, "IS_THOROUGH", False)
 
-    assert all(depth.some(range(count)) for _ in range(50))
+    for seed in range(50):
+        monkeypatch.setattr(depth, "SEED", str(seed))
+        assert depth.some(range(count))
     assert depth.some([]) == []
     assert depth.examples(count) >= 1
 

@@ -1,15 +1,18 @@
 """How much a run of the tests tries.
 
 `make test` tries another share in each run: every fourth call at which a flow can be killed, a third of all examples
-of laws and of long lists of cases. `TEST_DEPTH=thorough make test` tries all of them; `.ci/run` does so.
+of laws and of long lists of cases. `TEST_SEED` says which share; a run that fails prints its seed. `.ci/run` takes the
+commit as the seed, so each commit tries another share. `TEST_DEPTH=thorough make test` tries all, which takes an hour.
 """
 
 import os
 import random
+import secrets
 from collections.abc import Iterable
 from typing import TypeVar
 
 IS_THOROUGH = os.environ.get("TEST_DEPTH") == "thorough"
+SEED = os.environ.setdefault("TEST_SEED", secrets.token_hex(4))  # the workers of one run inherit it
 _T = TypeVar("_T")
 _SHARE_OF_CALLS = 4
 _SHARE_OF_EXAMPLES = 3
@@ -19,7 +22,7 @@ def places(most: int) -> range:
     """Return the numbers of the calls to try, from 1: all, or every fourth from a random one on."""
     if IS_THOROUGH:
         return range(1, most)
-    return range(random.randint(1, _SHARE_OF_CALLS), most, _SHARE_OF_CALLS)  # noqa: S311
+    return range(1 + _of_test(_SHARE_OF_CALLS), most, _SHARE_OF_CALLS)
 
 
 def examples(count: int) -> int:
@@ -30,5 +33,11 @@ def examples(count: int) -> int:
 def some(cases: Iterable[_T]) -> list[_T]:
     """Return the cases to try: all, or every third from a random one on."""
     everything = list(cases)
-    start = 0 if IS_THOROUGH else random.randrange(max(1, min(_SHARE_OF_EXAMPLES, len(everything))))  # noqa: S311
+    start = 0 if IS_THOROUGH else _of_test(max(1, min(_SHARE_OF_EXAMPLES, len(everything))))
     return everything[start :: 1 if IS_THOROUGH else _SHARE_OF_EXAMPLES]
+
+
+def _of_test(count: int) -> int:
+    """Return a number below `count`: the same one whenever this test runs with this seed."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")
+    return random.Random(f"{SEED} {test}").randrange(count)  # noqa: S311
