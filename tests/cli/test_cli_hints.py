@@ -18,7 +18,7 @@ from implio_pipeline.cli.failures import ExitCode
 _COMMAND = re.compile(r"`(implio [^`]+)`")
 _KNOWN = "known"
 """Stands for what is put in when the words are made."""
-_RUNS_FOR_LONG = {"implio serve", "implio demo"}
+_RUNS_FOR_LONG = ("implio serve", "implio demo")
 
 
 def _words(tree: ast.AST) -> Iterator[str]:
@@ -73,6 +73,10 @@ def _missing(hint: str) -> list[str]:
     return lacking + [each.name for each in command.params if each.required and each not in {*wanted, *given}]
 
 
+def _runs_for_long(hint: str) -> bool:
+    return hint.startswith(_RUNS_FOR_LONG)
+
+
 def test_hints_are_found():
     assert len(HINTS) > 50
 
@@ -84,7 +88,9 @@ def test_a_hint_names_a_command_that_is_there_with_all_that_it_needs(where):
 
 @pytest.mark.parametrize(
     "hint",
-    sorted({each for each in HINTS.values() if not re.search(r"…|\b[A-Z]{2,}\b|known", each)} - _RUNS_FOR_LONG),
+    sorted(
+        {each for each in HINTS.values() if not re.search(r"…|\b[A-Z]{2,}\b|known", each) and not _runs_for_long(each)}
+    ),
 )
 def test_a_hint_in_which_nothing_is_to_be_filled_in_can_be_typed_as_it_is(hint, filled, implio, tmp_path):
     home = tmp_path / "home"
