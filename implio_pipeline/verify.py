@@ -48,6 +48,10 @@ _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What reading damaged JSON may raise."""
 
 
+class _Refused(ValueError):
+    """Something can be read, and is not what it says; the message says what is wrong."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
     """One thing that is wrong with a chain, and the number of its batch; 0 for the whole chain."""
@@ -208,10 +212,10 @@ def read_seal(line: bytes) -> Seal:
         )
         whole = seal.line() == line.rstrip(b"\n")
     except _UNREADABLE:
-        raise ValueError("its last line cannot be read") from None
+        raise _Refused("its last line cannot be read") from None
     # The signature is over the values. Without this, white space or a repeated name could be added to the line.
     if not whole:
-        raise ValueError("its last line is not written as it was signed")
+        raise _Refused("its last line is not written as it was signed")
     return seal
 
 
@@ -262,8 +266,11 @@ class ChainKeys:
         """
         later = not self.introductions or seal.number > self.introductions[-1].number
         if seal.header["chain"] != chain or not later or not seal.is_signed_by(self.newest):
-            raise ValueError("a signing key was not introduced by the key before it")
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(seal.header["nextKey"]))
+            raise _Refused("a signing key was not introduced by the key before it")
+        try:
+            Ed25519PublicKey.from_public_bytes(bytes.fromhex(seal.header["nextKey"]))
+        except (ValueError, TypeError):
+            raise _Refused("a signing key that is introduced is not a key") from None
         self.introductions.append(seal)
 
 
@@ -319,8 +326,10 @@ def open_kept(kept: str, first_key: Ed25519PublicKey) -> Kept:
         if kept.lstrip().startswith("{"):
             return _open_receipt(json.loads(kept), first_key)
         return _open_checkpoint(kept, first_key)
-    except (KeyError, TypeError, AttributeError, IndexError, RecursionError, binascii.Error, json.JSONDecodeError):
-        raise ValueError("what was kept cannot be read") from None
+    except _Refused:
+        raise
+    except (*_UNREADABLE, IndexError):
+        raise _Refused("what was kept cannot be read") from None
 
 
 def _open_receipt(values: Mapping[str, Any], first_key: Ed25519PublicKey) -> Kept:
@@ -331,8 +340,9 @@ def _open_receipt(values: Mapping[str, Any], first_key: Ed25519PublicKey) -> Kep
         keys.introduce(_seal_of(each), chain=chain)
     # 2. The batch is signed, and of this chain.
     seal = _seal_of(proof)
-    if seal.header["chain"] != chain or not seal.is_signed_by(keys.at(seal.number)):
-        raise ValueError("the receipt is not signed by this ledger's key")
+    is_early = all(each.number < seal.number for each in keys.introductions)
+    if seal.header["chain"] != chain or not is_early or not seal.is_signed_by(keys.newest):
+        raise _Refused("the receipt is not signed by this ledger's key")
     # 3. The audit path leads from the entry to the batch's root.
     entry = {name: values[name] for name in ("body", "chain", "kind", "sequence")}
     leaf = leaf_hash(canonical(entry))
@@ -340,9 +350,9 @@ def _open_receipt(values: Mapping[str, Any], first_key: Ed25519PublicKey) -> Kep
     index, count = int(values["sequence"]) - seal.first, int(seal.header["count"])
     root = root_by_path(leaf, index=index, count=count, path=path)
     if root is None or root.hex() != seal.header["root"]:
-        raise ValueError("the receipt is not in the batch that its proof names")
+        raise _Refused("the receipt is not in the batch that its proof names")
     if values.get("digest", leaf.hex()) != leaf.hex():
-        raise ValueError("the receipt has another digest than it says")
+        raise _Refused("the receipt has another digest than it says")
     return Kept(chain=chain, number=seal.number, digest=seal.digest, entries=int(seal.header["size"]), keys=keys)
 
 
@@ -362,7 +372,7 @@ def _open_checkpoint(note: str, first_key: Ed25519PublicKey) -> Kept:
     # 2. The key that was in force signed it, under the name that only this chain has.
     text = note.partition("\n\n")[0] + "\n"
     if origin != origin_of(first_key, chain) or opened_note(note, name=origin, key=keys.newest) != text:
-        raise ValueError("the checkpoint is not signed by this ledger's key")
+        raise _Refused("the checkpoint is not signed by this ledger's key")
     said = dict(line.split(" ", 1) for line in more)
     return Kept(
         chain=chain,
@@ -516,7 +526,7 @@ class ChainCheck:
     def _compare(self) -> None:
         """Compare the batches so far with what was kept at this number."""
         for kept in self._kept.pop(self.batches, []):
-            is_same = kept.digest == self.head
+            is_same = (kept.digest, kept.entries) == (self.head, self.entries)
             if kept.root is not None and self.tree is not None:
                 is_same &= kept.root == self.tree.root()
             if not is_same:

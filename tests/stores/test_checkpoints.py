@@ -505,3 +505,32 @@ def test_another_key_has_another_origin() -> None:
 
     assert origin_of(one, "eu") != origin_of(two, "eu")
     assert origin_of(one, "eu") != origin_of(one, "us")
+
+
+@pytest.mark.parametrize(
+    "kept",
+    ["", "5", "[]", "null", "{}", '"x"', "implio-ledger/a/home\n1\nAA==\nword\n\n\u2014 a b\n", "\n\n", "{" * 5000],
+)
+def test_what_is_no_receipt_and_no_checkpoint_is_said_to_be_unreadable_in_our_words(
+    log: ChainedLedger, tmp_path: Path, kept: str
+) -> None:
+    assert log
+    (finding,) = check_receipt(kept, public_key(tmp_path))
+
+    assert finding.problem in (
+        "what was kept cannot be read",
+        "the checkpoint is not signed by this ledger's key",
+    )
+
+
+def test_a_header_with_a_key_that_is_none_is_a_finding(log: ChainedLedger, tmp_path: Path) -> None:
+    assert log
+    lines = lines_of(tmp_path)
+    seal, key = read_seal(lines[-1]), SigningKeyFile(tmp_path / "keys" / "home.pem")
+    header = dict(seal.header) | {"nextKey": None}
+    forged = verify.Seal(header=header, signature=key.sign(verify.canonical(header)).hex(), leaves=seal.leaves)
+    check = ChainCheck("home", public_key(tmp_path))
+
+    check.read([*lines[:-1], forged.line() + b"\n"])
+
+    assert "a signing key that is introduced is not a key" in {each.problem for each in check.finish()}
