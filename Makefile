@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 HOME_DIR := $(CURDIR)/data
 
-.PHONY: env client-env demo cluster-demo test ui check lint types contracts format reliability bench bench-api clean
+.PHONY: env client-env demo cluster-demo test test-postgresql ui check lint types contracts format reliability bench bench-api clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made.
@@ -37,6 +37,11 @@ ui: env  ## Open Dagster's UI on http://127.0.0.1:3000 for the same home.
 test: env  ## Run every test; with TEST_DEPTH=thorough also every crash point and every example of a law.
 	@$(BIN)/python -m compileall -q implio_pipeline tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What can differ with the database of homes, on PostgreSQL: tests/support/without_home.py lists what is left out.
+test-postgresql: env  ## Run the tests again with the catalog on PostgreSQL, which comes as a wheel.
+	@$(BIN)/python -m compileall -q implio_pipeline tests
+	@TEST_CATALOG=postgresql $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: env
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -4,11 +4,14 @@ The environment overrides the file, for example `IMPLIO_API__PORT=9443`. An unkn
 misspelt one does not go unnoticed.
 """
 
+import json
 import os
+import re
+import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import pycountry
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
@@ -24,6 +27,9 @@ from implio_pipeline.domain.residency import EEA, ON_SITE, THIS_MACHINE, KeptIn,
 
 SETTINGS_FILE = "implio.toml"
 HOME_VARIABLE = "IMPLIO_HOME"
+_DEFAULT_FILE = Path(__file__).with_name("default_settings.toml")
+_HEADER = re.compile(r"(?:# )?\[{1,2}([\w.-]+)\]")
+_SETTING = re.compile(r"(?:# )?(\w+) = ")
 
 
 def _location(text: str) -> str:
@@ -412,8 +418,10 @@ class Settings(BaseSettings):
         """Order the sources: the caller overrides the environment, which overrides the file."""
         _ = dotenv_settings, file_secret_settings
         home = init_settings().get("home")
-        file = TomlConfigSettingsSource(settings_cls, toml_file=Path(home) / SETTINGS_FILE if home else None)
-        return init_settings, env_settings, file
+        file = Path(home) / SETTINGS_FILE if home else None
+        if file is not None and not file.exists():
+            file = _DEFAULT_FILE  # a home that is being made: the environment overrides what will be in its file
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
     def below(self, path: Path) -> Path:
         """Return an absolute path; a relative one is resolved from the home."""
@@ -485,3 +493,63 @@ def find_home(given: Path | None = None) -> Path:
 def load_settings(home: Path) -> Settings:
     """Return the settings of a home."""
     return Settings(home=home)
+
+
+def new_settings_text(settings: Settings) -> str:
+    """Return the settings file of a new home: the defaults, and every place that the environment names.
+
+    Otherwise a process without these variables would open other databases, folders and keys than those that were made.
+    Passwords are left out. Without its variable such a process is refused by the server.
+    """
+    storage = settings.dagster.storage
+    given = {
+        "catalog_url": _without_password(settings.catalog_url),
+        "home_keys": settings.home_keys,
+        "ledger.url": settings.ledger.url,
+        "dagster.storage": None if storage is None else _without_password(storage.get_secret_value()),
+    }
+    for name, region in settings.regions.items():
+        given |= {f"regions.{name}.{key}": value for key, value in region.model_dump(mode="json").items()}
+    text = _DEFAULT_FILE.read_text()
+    default = tomllib.loads(text)
+    default["ledger"] = LedgerSettings().model_dump()
+    changed = {name: value for name, value in given.items() if value is not None and value != _looked_up(default, name)}
+    return _with_values(text, changed)
+
+
+def _without_password(url: str | None) -> str | None:
+    if url is None:
+        return None
+    address, mark, query = re.sub(r"^([^:/]+://[^:/@]*):[^@]*@", r"\1@", url).partition("?")
+    kept = [part for part in query.split("&") if part.partition("=")[0] not in ("password", "sslpassword")]
+    return address + (mark + "&".join(kept) if query and kept else "")
+
+
+def _looked_up(values: Any, name: str) -> Any:
+    for part in name.split("."):
+        values = values.get(part, {})
+    return values
+
+
+def _with_values(text: str, values: Mapping[str, str]) -> str:
+    """Set values in a settings file, by dotted name. A commented setting or table is uncommented."""
+    tables: dict[str, dict[str, str]] = {}
+    for name, value in values.items():
+        table, _, key = name.rpartition(".")
+        tables.setdefault(table, {})[key] = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    lines: list[str] = []
+    table, top = "", tables.pop("", {})
+    missing = dict(tables)
+    for line in text.splitlines():
+        setting = _SETTING.match(line)
+        if header := _HEADER.match(line):
+            table = header[1]
+            lines.append(line.removeprefix("# ") if table in tables else line)
+            lines += missing.pop(table, {}).values()
+        elif setting and setting[1] in (tables.get(table, {}) if table else top):
+            lines += [] if table else [top[setting[1]]]
+        else:
+            lines.append(line)
+    for table, written in missing.items():
+        lines += ["", f"[{table}]", *written.values()]
+    return "\n".join(lines) + "\n"

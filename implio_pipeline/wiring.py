@@ -17,7 +17,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import date, datetime, timedelta
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,9 +43,9 @@ from implio_pipeline.flows.operations.waits import oldest_waits
 from implio_pipeline.formats.identifiers import RandomIdentifiers
 from implio_pipeline.formats.limits import LandingPolicy
 from implio_pipeline.ports.accounts import AccountServices
-from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings
+from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings, new_settings_text
 from implio_pipeline.stores.catalog.access import SqlPeople
-from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
+from implio_pipeline.stores.catalog.catalog import SqlCatalog, check_catalog, open_catalog
 from implio_pipeline.stores.catalog.postgresql import Limits
 from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.dagster_checks import check_celery, check_k8s, check_storage
@@ -84,9 +84,6 @@ if TYPE_CHECKING:
 
 _ALLOWED_BEFORE = {"samples", "README.md", ".gitignore"}
 """Names that a folder may contain before it becomes a home."""
-_DEFAULT_SETTINGS = Path(__file__).with_name("default_settings.toml")
-
-
 HOME_FOLDERS = ("landing", "requests", "requests/inbox", "catalog", "tmp", "set-aside", "keys", "vault")
 """The folders of a new home."""
 
@@ -110,15 +107,19 @@ class OpenHome:
     @cached_property
     def catalog(self) -> SqlCatalog:
         """The database. Opening it brings its tables up to date."""
+        home, url = self.settings.home, self.settings.catalog
+        return open_catalog(url, self.key_ring, self._catalog_limits, workers=home / "workers")
+
+    @property
+    def _catalog_limits(self) -> Limits:
         server = self.settings.catalog_server
-        limits = Limits(
+        return Limits(
             connections=server.connections,
             wait_seconds=server.wait_seconds,
             statement_seconds=server.statement_seconds,
             idle_seconds=server.idle_seconds,
             is_unsafe_allowed=server.allow_unsafe_server,
         )
-        return open_catalog(self.settings.catalog, self.key_ring, limits, workers=self.settings.home / "workers")
 
     @cached_property
     def key_cache(self) -> KeyCache:
@@ -359,6 +360,11 @@ class OpenHome:
         """Yield what `implio doctor` examines, in the order in which people read it."""
         settings, home = self.settings, self.settings.home
         # 1. What would keep the home from being opened.
+        if not settings.catalog.startswith("sqlite"):
+            yield Checkup(
+                about="Database of the catalog",
+                examine=lambda: check_catalog(settings.catalog, self._catalog_limits, now=self.clock.now),
+            )
         yield Checkup(
             about="Regions, keys, ledger and catalog belong together",
             examine=lambda: refusals(lambda: _refuse_misplaced(self), lambda: refuse_old_home(self)),
@@ -426,9 +432,7 @@ def open_home(home: Path | None = None, *, is_restoring: bool = False) -> Iterat
     """
     forbid_core_dumps()  # a core dump would hold unwrapped keys and items in clear
     opened = OpenHome(load_settings(find_home(home)))
-    # Imported modules live as long as the process. Without this the garbage collector visits them again and again, and
-    # that took a third of the time of an ingestion (measured).
-    gc.freeze()
+    _freeze_modules()
     try:
         _refuse_misplaced(opened)
         if not is_restoring:
@@ -517,16 +521,17 @@ def open_lake(
 
 
 def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
-    """Make a home with the default settings: keys, ledger, catalog and every folder. Everything is durable on return.
+    """Make a home: keys, ledger, catalog and every folder. Everything is durable on return.
 
-    The folder may exist if it contains only samples, a README or a `.gitignore`.
+    The settings are the defaults. Places that the environment names are written into the settings file, without
+    passwords. The folder may exist if it contains only samples, a README or a `.gitignore`.
 
     Args:
         home: The folder to make it in.
         files: Further text files to write into it, by name.
 
     Raises:
-        HomeExists: there is a home already, or the folder contains other things.
+        HomeExists: there is a home already, or the folder or the database contains other things.
     """
     home = home.expanduser().absolute()
     held = {path.name for path in home.iterdir()} if home.is_dir() else set()
@@ -538,20 +543,21 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
     settings = Settings(home=home)
     for folder in HOME_FOLDERS:
         make_folder(home / folder)
-    opened = OpenHome(settings)
-    opened.key_ring.make(HOME)
-    for name, region in settings.regions.items():
-        if not is_bucket(region.vault):
-            make_folder(settings.below(Path(region.vault)))
-        opened.key_ring.make(Region(name))
-    opened.server_files()
-    opened.make_ledger()
-    opened.catalog.close()
+    with closing(OpenHome(settings)) as opened:
+        opened.key_ring.make(HOME)
+        if opened.catalog.has_teams():
+            raise HomeExists("the database of the new home's catalog has the teams of another home")
+        for name, region in settings.regions.items():
+            if not is_bucket(region.vault):
+                make_folder(settings.below(Path(region.vault)))
+            opened.key_ring.make(Region(name))
+        opened.server_files()
+        opened.make_ledger()
     sync_folder(settings.home / "catalog")  # SQLite makes the content of its file durable, but not its name
     for name, text in (files or {}).items():
         write_whole(home / name, text.encode())
     # Last, since this file makes the folder a home: after a crash before it, `init` can be run again.
-    write_whole(home / SETTINGS_FILE, _DEFAULT_SETTINGS.read_bytes())
+    write_whole(home / SETTINGS_FILE, new_settings_text(settings).encode())
 
 
 def make_root_keys(home: Path | None = None) -> dict[str, str]:
@@ -569,6 +575,16 @@ def make_root_keys(home: Path | None = None) -> dict[str, str]:
         return opened.key_ring.identities()
     finally:
         opened.close()
+
+
+@cache
+def _freeze_modules() -> None:
+    """Keep imported modules, which live as long as the process, from the garbage collector. Once in a process.
+
+    It would visit them again and again, which took a third of the time of an ingestion (measured). If a worker of
+    Celery froze at every task, what the tasks before left behind would never be collected.
+    """
+    gc.freeze()
 
 
 def _refuse_misplaced(opened: OpenHome) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support.catalogs import copy_home, make_homes_with_databases
+from support.catalogs import ON_POSTGRESQL, copy_home, make_homes_with_databases
 from support.depth import SEED, examples
 from support.home import Home, a_home, opened_at
+from support.without_home import is_left_out, watch_openings
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
 _MEMORY_NEEDED = 6 * 2**30
@@ -27,14 +28,24 @@ os.environ["IMPLIO_CLOCK__BEHIND_MINUTES"] = os.environ["IMPLIO_CLOCK__AHEAD_DAY
 os.environ["IMPLIO_ACCESS__GRANTS"] = "none"  # tests of grants turn them on; the identity class always needs one
 
 make_homes_with_databases()  # with TEST_CATALOG=postgresql
+watch_openings()
 settings.register_profile("any machine", deadline=None, max_examples=examples(100))
 settings.load_profile("any machine")  # on a busy machine 10 ms may become a second
 _LONG = tuple(Path(__file__).parent / folder for folder in ("end_to_end", "reliability"))
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """With TEST_CATALOG=postgresql, leave out the files whose outcome the database cannot change."""
+    return True if ON_POSTGRESQL and is_left_out(collection_path) else None
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run the files first whose tests wait for other processes. At the end, one worker would wait for the other."""
+    if ON_POSTGRESQL:
+        about_sqlite = [item for item in items if item.get_closest_marker("only_sqlite")]
+        items[:] = [item for item in items if item not in about_sqlite]
+        config.hook.pytest_deselected(items=about_sqlite)
     items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in _LONG))
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 from support.databases import a_database
+from support.servers import SESSION_VARIABLE
 
 SESSION = """
 import sys, time
@@ -28,7 +29,8 @@ def answers(url: str) -> bool:
 
 
 def test_a_server_ends_with_a_session_that_was_killed_and_leaves_no_files() -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    ours = ("PYTEST_XDIST", SESSION_VARIABLE)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     session = subprocess.Popen(
         [sys.executable, "-c", SESSION], cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True, env=environment
     )

@@ -12,7 +12,6 @@ The rules:
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from threading import Lock
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -48,8 +47,6 @@ _STATES = (
 )
 _MOST_ON_A_PAGE, _ON_A_PAGE = 1_000, 100
 _DELETION = json_response("The deletion request.", "Deletion")
-_same_request = [Lock() for _ in range(64)]
-"""Of concurrent calls for the same deletion one goes first. The others find the request that it made."""
 
 
 async def _holding_commits_back(
@@ -100,7 +97,7 @@ def _delete_ads(request: Request, caller: Annotated[Caller, Depends(_holding_com
     draft = _draft(opened, asked, caller)
     # 2. Accept it: when this returns, its items are hidden from every read.
     window = timedelta(seconds=api.same_request_seconds)
-    with opened.catalog.urgently(), _same_request[hash((draft.team, draft.scope)) % len(_same_request)]:
+    with opened.catalog.urgently():
         (accepted,) = accept(opened, [draft], same_within=window)
     if isinstance(accepted, ImplioError):
         raise accepted

@@ -26,7 +26,7 @@ from implio_pipeline.cli.home import dagster_commands
 from implio_pipeline.cli.receipts import receipts_table
 from implio_pipeline.cli.session import Session, session_of
 from implio_pipeline.cli.status import TeamSums, team_sums
-from implio_pipeline.cli.tables import bad, good, table
+from implio_pipeline.cli.tables import bad, good, table, warning
 from implio_pipeline.demo.plan import DemoPlan
 from implio_pipeline.demo.postings import LEAST_A_DAY
 from implio_pipeline.domain.receipt import Receipt, WholeReceipt
@@ -224,9 +224,11 @@ def _prove(
     with story.timed("prove", "Searching for what is left"):
         findings = opened.ledger.check()
         left = sum(survivors(opened).values())
-        search = demo_steps.search(story.home, probes)
+        search = demo_steps.search(opened, probes)
     total = round(time.monotonic() - story.started, 1)
     searched = f"{search.size_bytes:,} bytes of {count(search.files, 'file')}"
+    if opened.catalog.server() is not None:
+        searched += " and of every row in the database"
     for faults, well, ill in (
         (
             len(findings),
@@ -245,6 +247,8 @@ def _prove(
         ),
     ):
         story.show(bad(ill) if faults else good(well))
+    if search.left_out:
+        story.show(warning(f"Not searched: {search.left_out}"))
     # 2. What to do next, where a home is left and no daemon runs on it.
     if story.tick is demo_steps.tick:
         _show_next(story, total)
@@ -255,7 +259,12 @@ def _prove(
         "ledgerIsHolding": not findings,
         "survivors": left,
         "probeItemsAfter": sum(have),
-        "search": {"files": search.files, "bytes": search.size_bytes, "found": search.found},
+        "search": {
+            "files": search.files,
+            "bytes": search.size_bytes,
+            "found": search.found,
+            "leftOut": search.left_out or None,
+        },
         "isProven": not (findings or left or search.found or sum(have)),
     }
 

@@ -8,9 +8,11 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from implio_pipeline.cli.arguments import who
 from implio_pipeline.cli.home import make_home
@@ -30,7 +32,10 @@ from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.approval import approve
 from implio_pipeline.flows.deletion.retention import OverduePreview, preview_retention
 from implio_pipeline.ports.services import Services
-from implio_pipeline.settings import SETTINGS_FILE
+from implio_pipeline.settings import SETTINGS_FILE, load_settings
+
+if TYPE_CHECKING:
+    from implio_pipeline.wiring import OpenHome
 
 _MARKER = ".demo"
 _KEPT = frozenset({"samples", "README.md", ".gitignore"})
@@ -76,18 +81,28 @@ class Search:
     files: int = 0
     size_bytes: int = 0
     found: int = 0
+    left_out: str = ""
+    """What could not be searched, in words."""
+
+    def count(self, content: bytes, needles: Sequence[bytes]) -> None:
+        """Search some content."""
+        self.size_bytes += len(content)
+        self.found += sum(content.count(needle) for needle in needles)
 
 
 def prepare_home(session: Session, named: Path, *, is_fresh: bool) -> Path:
     """Create the home of the demo and return its absolute path; the home of an earlier demo is replaced.
 
     Raises:
-        HomeExists: There is a home that no demo made.
+        HomeExists: There is a home that no demo made, or its catalog is on a server.
         NotConfirmed: `is_fresh` was given, but nobody said yes.
     """
     home = named.expanduser().absolute()
     if (home / SETTINGS_FILE).exists():
-        # 1. Never destroy somebody's keys unasked.
+        # 1. Never destroy somebody's keys unasked, and never half of a home.
+        if (url := load_settings(home).catalog_url) is not None and not url.startswith("sqlite"):
+            remedy = "Run it elsewhere with `implio --home FOLDER demo`, with an empty database."
+            raise HomeExists(f"{home} has its catalog on a server, and the demo replaces only folders", remedy=remedy)
         if not (home / _MARKER).exists():
             if not is_fresh:
                 remedy = "Run it elsewhere with `implio --home FOLDER demo`, or remove this home with --fresh."
@@ -215,14 +230,31 @@ def counted(home: Path, probes: Sequence[Probe]) -> list[int]:
     return counts
 
 
-def search(home: Path, probes: Sequence[Probe]) -> Search:
-    """Search every byte of the home for user ids and e-mail addresses of erased people."""
+def search(opened: "OpenHome", probes: Sequence[Probe]) -> Search:
+    """Search every byte of the home for user ids and e-mail addresses of erased people.
+
+    Of a database on a server every stored row is searched, and the server's files too, with deleted rows and its
+    write-ahead log, if they can be read from here.
+    """
+    home = opened.settings.home
     result = Search()
     needles = [text.encode() for probe in probes for text in (probe.user_id, probe.email)]
-    for path in sorted(home.rglob("*")):
-        if path.is_file() and not path.is_symlink() and "samples" not in path.relative_to(home).parts[:1]:
-            content = path.read_bytes()
-            result.files += 1
-            result.size_bytes += len(content)
-            result.found += sum(content.count(needle) for needle in needles)
+    folders = [home]
+    # 1. What a database server has.
+    if (server := opened.catalog.server()) is not None:
+        for content in opened.catalog.octets():
+            result.count(content, needles)
+        if server.folder is None:
+            result.left_out = f"deleted rows and the write-ahead log of the database at {server.address}"
+        else:
+            folders.append(server.folder)
+    # 2. Files.
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_symlink() or "samples" in path.relative_to(folder).parts[:1]:
+                continue
+            with suppress(FileNotFoundError):  # a server removes files of its own
+                if path.is_file():
+                    result.count(path.read_bytes(), needles)
+                    result.files += 1
     return result

@@ -210,6 +210,10 @@ class Request:
         is_lifted = self.standing_lifted_at is not None or self.state is _S.CANCELLED
         return self.is_standing and not is_lifted
 
+    def is_same_as(self, later: "Request") -> bool:
+        """Return whether a later request of the same scope asks for nothing that this one does not do."""
+        return self.state is not _S.CANCELLED and (self.keeps_out or not later.is_standing)
+
     def is_overdue(self, *, now: datetime) -> bool:
         """Return whether an open request is past its due date. What the law withholds is not late."""
         return self.state in OPEN_STATES - WITHHELD_STATES and self.due_at < now
@@ -309,3 +313,6 @@ class PreparedRequest:
     """What the request covers. The catalog sets its end after the newest item when it stores the request."""
     key: str
     """Keyed pseudonym of what makes two requests equal: the sender's id, or the scope and the instant of receipt."""
+    same_after: int | None = None
+    """If another call made a request of the same scope whose tombstone has a higher sequence, that request is the same:
+    the newest sequence that this call saw, 0 for none; `None` if every call is a request of its own."""

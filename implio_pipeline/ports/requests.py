@@ -19,7 +19,8 @@ class Requests(Protocol):
     def accept(self, requests: Sequence[PreparedRequest], *, approvals: ApprovalPolicy) -> list[Request]:
         """Store requests and tombstones, and take the covered items off moderation, in one transaction.
 
-        The same idempotency key of a team within 30 days returns the request that it made before. A request that may be
+        The same idempotency key of a team within 30 days returns the request that it made before, and so does a request
+        of the same scope that another call stored meanwhile, where `same_after` is given. A request that may be
         cancelled keeps what it takes off moderation. A request above its asker's cap is stored unapproved.
 
         Raises:

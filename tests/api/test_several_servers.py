@@ -2,26 +2,38 @@
 
 import asyncio
 import ipaddress
+import re
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from support.catalogs import URL_VARIABLE
+from support.clock import NOW
 from support.databases import new_database
-from support.home import ADS, Home
+from support.home import ADS, Home, a_home, opened_at
+from support.items import Ad
 from support.ring import OneKey
 from support.serving import serving
 
 from implio_pipeline.api.failures import TooManyCalls
 from implio_pipeline.api.limits import RateLimit, SharingRates
 from implio_pipeline.domain.errors import SignInLocked, SignInRefused
+from implio_pipeline.domain.request import Request as Deletion
+from implio_pipeline.domain.scope import ByUser
+from implio_pipeline.domain.statements import TombstonePlaced
 from implio_pipeline.flows.accounts.sign_in import sign_in
+from implio_pipeline.flows.deletion.accept import accept
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
+from implio_pipeline.stores.catalog.requests import SqlRequests
 from tests.api.conftest import ITEM
 
 PROXY, CALLER, OTHER = "10.0.0.7", "203.0.113.9", "198.51.100.4"
@@ -246,7 +258,75 @@ def test_without_trusted_proxies_every_header_is_ignored_by_the_rate_limit(made:
 # Real servers
 
 
-def test_two_servers_of_one_home_take_over_for_each_other(home: Home) -> None:
+@pytest.fixture
+def on_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    """An open home on PostgreSQL."""
+    with monkeypatch.context() as patch:
+        patch.setenv(URL_VARIABLE, new_database())
+        with a_home(tmp_path / "on-postgresql") as made:
+            yield made
+
+
+def test_the_same_deletion_at_two_servers_at_one_instant_is_one_request(
+    on_postgresql: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = on_postgresql
+    home.keep(Ad(task="a", user="ann"))
+    start, real = threading.Barrier(2), SqlRequests.latest
+
+    def latest(self: SqlRequests, *known: Any) -> Any:
+        found = real(self, *known)
+        start.wait(600)  # both have looked for an earlier request before either is stored
+        return found
+
+    monkeypatch.setattr(SqlRequests, "latest", latest)
+    drafts = [home.draft(ByUser(user_id="ann"), received_at=NOW + timedelta(seconds=number)) for number in range(2)]
+    with opened_at(home.path) as other, ThreadPoolExecutor(2) as pool:
+        calls = [
+            pool.submit(accept, services, [draft], same_within=timedelta(minutes=1))
+            for services, draft in zip((home.services, other.services), drafts, strict=True)
+        ]
+        (one,), (two,) = (each.result() for each in calls)
+
+    assert isinstance(one, Deletion)
+    assert one.request_id == two.request_id
+    assert len(home.services.catalog.requests.all()) == 1
+    # The ledger may be told twice, as after a crash, and never of two requests.
+    told = {each.statement.request_id for each in home.services.ledger.newest_first(TombstonePlaced)}
+    assert told == {one.request_id}
+
+
+def test_a_standing_deletion_beside_a_plain_one_at_one_instant_stands(
+    on_postgresql: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = on_postgresql
+    real = SqlRequests.latest
+
+    def latest(self: SqlRequests, *known: Any) -> Any:
+        found = real(self, *known)
+        monkeypatch.setattr(SqlRequests, "latest", real)
+        # Another server is faster, and its deletion does not stand.
+        accept(home.services, [home.draft(ByUser(user_id="ann"))], same_within=timedelta(minutes=1))
+        return found
+
+    monkeypatch.setattr(SqlRequests, "latest", latest)
+    standing = home.draft(ByUser(user_id="ann"), is_standing=True)
+    (answer,) = accept(home.services, [standing], same_within=timedelta(minutes=1))
+
+    assert isinstance(answer, Deletion)
+    assert answer.keeps_out
+    assert len(home.services.catalog.requests.all()) == 2
+
+
+def guessed(client: httpx.Client) -> int:
+    """Sign in with a wrong password; return the status."""
+    (token,) = re.findall(r'name="form_token" value="([0-9a-f]+)"', client.get("/sign-in").text)
+    form = {"form_token": token, "email": "nobody@example.com", "password": "a wrong password"}
+    return client.post("/sign-in", data=form).status_code
+
+
+def test_two_servers_of_one_database_take_over_for_each_other(on_postgresql: Home) -> None:
+    home = on_postgresql
     with (
         serving(home.path, call_seconds=PATIENT) as one,
         serving(home.path, call_seconds=PATIENT) as two,
@@ -269,6 +349,16 @@ def test_two_servers_of_one_home_take_over_for_each_other(home: Home) -> None:
         stored = {each.text for each in (*answers, again) if each.status_code == 200}
         assert {each.status_code for each in answers} <= {200, 409}
         assert len(stored) == 1
+
+        # The same deletion at both at once is one request.
+        with ThreadPoolExecutor(2) as pool:
+            for user in ("bob", "cid", "dan"):
+                both = pool.map(lambda client, who=user: client.delete(f"/v1/ads?userId={who}"), (first, second))
+                assert len({each.json()["requestId"] for each in both}) == 1
+
+        # Guesses at both count together.
+        guesses = [guessed(client) for client in (first, second, first, second, first, second)]
+        assert guesses == [403] * 5 + [429]
 
         # A deletion at one hides at the other, also when the first is gone.
         deletion = first.delete("/v1/ads", params={"userId": "ann"}).json()

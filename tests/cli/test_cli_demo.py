@@ -1,5 +1,6 @@
 """The demo, whole and small; and that it never takes a home that is not its own."""
 
+from support.catalogs import only_sqlite
 from typer.testing import CliRunner
 
 from implio_pipeline.cli import app, demo_steps
@@ -23,6 +24,7 @@ def test_the_demo_runs_to_its_proof_in_a_folder_of_samples(tmp_path, monkeypatch
     assert (home / "samples" / "kept.json").exists()
 
 
+@only_sqlite  # a catalog on a server is not replaced: `tests/test_new_home.py`
 def test_a_demo_may_be_made_anew_in_the_home_of_the_last(tmp_path):
     home = tmp_path / "data"
     session = Session(home=home, is_json=True)

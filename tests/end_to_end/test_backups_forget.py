@@ -1,11 +1,11 @@
 """Backups forget too: an old copy of catalog, log and vault, with all keys that are left, opens only what still lives.
 
 The attacker here knows every format and tries every key on every wrapped key there is, in the old copy and in today's
-home, until nothing new opens; then every file key found is tried on every old file.
+home, until nothing new opens; then every file key found is tried on every old file. What PostgreSQL's own files hold
+beyond a copy of its rows is the subject of `test_epochs.py`.
 """
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
+from support.catalogs import ON_POSTGRESQL, copy_catalog, copy_part, only_sqlite, rows_in
 from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad
 
@@ -38,23 +39,14 @@ def backup(home: Home, tmp_path: Path) -> Path:
     home.ask(ByUser(user_id="ann"))
     copy = tmp_path / "backup"
     for folder in ("catalog", "vault"):
-        shutil.copytree(home.path / folder, copy / folder)
-    assert (copy / "catalog" / "catalog.db-wal").stat().st_size > 0
+        copy_part(home.path / folder, copy / folder)
+    assert ON_POSTGRESQL or (copy / "catalog" / "catalog.db-wal").stat().st_size > 0
     erase(home.services)
     return copy
 
 
 def ring_keys(folder: Path) -> set[bytes]:
     return {path.read_bytes() for path in folder.rglob("*.key")}
-
-
-def rows_of(catalog: Path, query: str) -> list[tuple[bytes, ...]]:
-    """Return rows of a copy of a catalog, its log included."""
-    database = sqlite3.connect(catalog / "catalog.db")
-    try:
-        return database.execute(query).fetchall()
-    finally:
-        database.close()
 
 
 def opened_keys(known: set[bytes], wrapped: set[bytes]) -> set[bytes]:
@@ -83,16 +75,18 @@ def attack(
     catalogs = []
     for catalog in (backup / "catalog", *([home / "catalog"] if is_with_catalog else [])):
         catalogs.append(tmp_path / f"looked-into-{len(catalogs)}")
-        shutil.rmtree(catalogs[-1], ignore_errors=True)
-        shutil.copytree(catalog, catalogs[-1])
+        copy_catalog(catalog, catalogs[-1])
     tables = ("team_keys", "file_keys")
     wrapped = {
-        row[0] for catalog in catalogs for table in tables for row in rows_of(catalog, f"select wrapped from {table}")
+        row["wrapped"]
+        for catalog in catalogs
+        for table in tables
+        for row in rows_in(catalog, f"select wrapped from {table}")
     }
     keys = opened_keys(ring_keys(home / "keys") | (ring_keys(ring) if ring else set()), wrapped)
 
-    sealed = [row[0] for row in rows_of(catalogs[0], "select sealed from sealed_scopes")]
-    ids = {row[0] for row in rows_of(catalogs[0], "select request_id from sealed_scopes")}
+    scopes = rows_in(catalogs[0], "select sealed, request_id from sealed_scopes")
+    sealed, ids = [row["sealed"] for row in scopes], {row["request_id"] for row in scopes}
     read = {task for path in (backup / "vault").rglob("*.parquet") for task in tasks_in(path, keys)}
     return read, any(opens(each, key, context) for each in sealed for key in keys for context in ids)
 
@@ -153,7 +147,7 @@ def test_new_root_keys_alone_would_not_do(home: Home, tmp_path: Path) -> None:
     add_team(home.services, third, region=Region("eu"))
     home.keep(Ad(task="erased"), team=third)
     for folder in ("catalog", "vault"):
-        shutil.copytree(home.path / folder, copy / folder)
+        copy_part(home.path / folder, copy / folder)
     home.ask(ByUser(user_id="ann"), team=third)
     erase(home.services)
 
@@ -164,6 +158,7 @@ def test_new_root_keys_alone_would_not_do(home: Home, tmp_path: Path) -> None:
     assert attack(home.path, copy, tmp_path)[0] == set()
 
 
+@only_sqlite  # PostgreSQL's files are searched by `test_epochs.py`
 def test_a_destroyed_key_is_in_no_file_of_the_home(home: Home, backup: Path) -> None:
     gone = ring_keys(home.path / "keys") - ring_keys(home.path / "keys" / "home")
     wrapped = {key.wrapped for team in (ADS, CARS) for key in home.services.catalog.teams.keys(team)}
@@ -179,8 +174,7 @@ def test_an_old_copy_put_back_whole_after_a_rotation_is_refused_and_reads_nothin
     rotate_keys(home.services)
     home.opened.close()
     for folder in ("catalog", "vault"):
-        shutil.rmtree(home.path / folder)
-        shutil.copytree(backup / folder, home.path / folder)
+        copy_part(backup / folder, home.path / folder)
 
     with opened_at(home.path, is_restoring=True) as put_back, pytest.raises(BackupForgotten):
         restore(put_back.services)

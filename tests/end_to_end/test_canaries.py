@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from support.catalogs import copy_home
+from support.catalogs import ON_POSTGRESQL, copy_home, octets_of
 from support.changed import changed
 from support.clock import StillClock
 from support.grants import let_read
@@ -136,11 +136,16 @@ def moderate(opened: wiring.OpenHome, tasks: list[str]) -> None:
 
 
 def found_in(home: Path, canaries: dict[str, str]) -> dict[str, list[str]]:
-    """Return the files whose name or content knows a canary, in any of the spellings bytes may have."""
+    """Return the files whose name or content knows a canary, in any of the spellings bytes may have.
+
+    The rows of a home's database are searched like a file.
+    """
     found: dict[str, list[str]] = {}
-    for path in sorted(home.rglob("*")):
-        name = path.relative_to(home).as_posix()
-        content = path.read_bytes() if path.is_file() else b""
+    paths = sorted(home.rglob("*"))
+    contents = {path.relative_to(home).as_posix(): path.read_bytes() if path.is_file() else b"" for path in paths}
+    if ON_POSTGRESQL and (home / "implio.toml").exists():
+        contents["the database"] = octets_of(home)
+    for name, content in contents.items():
         for canary, text in canaries.items():
             spellings = [text.encode(), text.encode("utf-16-le"), text.encode().hex().encode()]
             if text in name or any(spelling in content for spelling in spellings):

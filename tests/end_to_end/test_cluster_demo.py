@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.servers import postgres, redis, transit
+from support.servers import SESSION_VARIABLE, postgres, redis, transit
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-W", "ignore", str(ROOT / "deploy" / "cluster_demo.py"), "--items", "1700", "--days", "14"]
@@ -18,7 +18,8 @@ COMMAND = [sys.executable, "-W", "ignore", str(ROOT / "deploy" / "cluster_demo.p
 def environment(tmp_path: Path) -> dict[str, str]:
     for needed in (postgres, redis, transit):
         needed()  # or skip, and say which wheel is missing
-    known = {name: value for name, value in os.environ.items() if not name.startswith(("IMPLIO_", "PYTEST_"))}
+    ours = ("IMPLIO_", "PYTEST_", SESSION_VARIABLE)
+    known = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return known | {"PYTHONPATH": str(ROOT / "tests"), "TMPDIR": str(tmp_path)}
 
 

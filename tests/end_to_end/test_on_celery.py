@@ -7,7 +7,6 @@ run, and another one does it again.
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -18,6 +17,7 @@ import psycopg
 import pytest
 from dagster import DagsterRunStatus, RunsFilter
 from sqlalchemy import make_url
+from support.catalogs import copy_home
 from support.daemon import prepare, running_daemon, wait_until
 from support.databases import new_database
 from support.home import ADS
@@ -45,7 +45,7 @@ def storage() -> str:
 @pytest.fixture
 def home(empty_home: Path, tmp_path: Path, storage: str) -> Iterator[Path]:
     folder = tmp_path / "home"
-    shutil.copytree(empty_home, folder)
+    copy_home(empty_home, folder)
     settings = folder / "implio.toml"
     lines = f'[dagster]\nlauncher = "celery"\nstorage = "{storage}"\nbroker = "{redis()}"\n'
     settings.write_text(f"{settings.read_text()}\n{lines}")

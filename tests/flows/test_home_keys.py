@@ -1,15 +1,14 @@
 """What lies under the home's own root key: files set aside, people who sign in, the audit log, operators."""
 
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from sqlalchemy import LargeBinary, select
+from support.catalogs import alter_catalog, copy_catalog, only_sqlite, rows_in
 from support.home import ADS, Home, opened_at
 from support.page import SETUP
 
@@ -79,10 +78,11 @@ def test_a_copy_of_a_file_set_aside_opens_no_more_once_the_file_is_gone(how: str
 
 
 def wrapped_keys(home: Home) -> list[bytes]:
-    with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as database:
-        return [row[0] for row in database.execute("select wrapped from set_aside_keys order by made_at")]
+    rows = rows_in(home.path / "catalog", "select wrapped from set_aside_keys order by made_at")
+    return [row["wrapped"] for row in rows]
 
 
+@only_sqlite
 @pytest.mark.parametrize("how", ENDS)
 def test_the_key_of_a_file_set_aside_is_nowhere_on_the_disk_once_the_file_is_gone(how: str, home: Home) -> None:
     file_ids = [put_aside(home) for _ in range(40)]
@@ -114,12 +114,11 @@ def home_roots(home: Home) -> list[Path]:
 def wrapped_under_the_home(catalog: Path) -> list[bytes]:
     """Return every wrapped key of the home that a copy of a catalog holds."""
     found = []
-    with closing(sqlite3.connect(catalog / "catalog.db")) as database:
-        for table in home_keys._WRAPPED:
-            found += [row[0] for row in database.execute(f"select wrapped from {table.name}")]
-        for each in home_keys._SEALED:
-            query = f"select {each.name} from {each.table.name} where {each.name} is not null"
-            found += [HomeSeal.split(row[0])[1] for row in database.execute(query)]
+    for table in home_keys._WRAPPED:
+        found += [row["wrapped"] for row in rows_in(catalog, f"select wrapped from {table.name}")]
+    for each in home_keys._SEALED:
+        query = f"select {each.name} as sealed from {each.table.name} where {each.name} is not null"
+        found += [HomeSeal.split(row["sealed"])[1] for row in rows_in(catalog, query)]
     return found
 
 
@@ -138,7 +137,7 @@ def test_after_a_rotation_no_key_of_an_old_catalog_opens_and_everything_is_reada
     member = a_member(home)
     operator = home.services.people.remember("Olga Operator")
     home.services.catalog.scrub()  # the log is empty, so that the copy is whole
-    shutil.copytree(home.path / "catalog", tmp_path / "catalog")
+    copy_catalog(home.path / "catalog", tmp_path / "catalog")
     old = wrapped_under_the_home(tmp_path / "catalog")
     (root,) = (path.read_bytes() for path in home_roots(home))
     assert len(old) > 3
@@ -199,10 +198,8 @@ def rewrap_under(home: Home, file_id: str, root: Path) -> None:
 
     key = home.opened.set_aside._keys.open(file_id)
     epoch = root.name.split(".")[1]
-    with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as database:
-        values = (f"home/seal/{epoch}", aes_key_wrap(root.read_bytes(), key), file_id)
-        database.execute("update set_aside_keys set root_key_id = ?, wrapped = ? where file_id = ?", values)
-        database.commit()
+    values = (f"home/seal/{epoch}", aes_key_wrap(root.read_bytes(), key), file_id)
+    alter_catalog(home.path, "update set_aside_keys set root_key_id = ?, wrapped = ? where file_id = ?", *values)
 
 
 def test_every_table_under_the_homes_root_key_is_known(home: Home, a_member: Callable[[Home], object]) -> None:

@@ -1,11 +1,11 @@
 """A whole home whose ledger is in a bucket: what it promises, and a restore from it."""
 
 import json
-import shutil
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from support.catalogs import copy_part
 from support.clock import NOW
 from support.home import ADS, CARS, a_home, opened_at
 from support.items import Ad
@@ -31,7 +31,7 @@ def test_what_was_erased_is_erased_again_from_the_bucket(tmp_path: Path) -> None
         home.keep(Ad(task="ann-1", user="ann"), Ad(task="bob-1", user="bob"))
         home.keep(Ad(task="car", user="ann"), team=CARS)
     for name in ("catalog", "vault"):
-        shutil.copytree(folder / name, tmp_path / "backup" / name)
+        copy_part(folder / name, tmp_path / "backup" / name)
     with opened_at(folder) as home:
         home.ask(ByUser(user_id="ann"))
         erase(home.services)
@@ -40,8 +40,7 @@ def test_what_was_erased_is_erased_again_from_the_bucket(tmp_path: Path) -> None
 
     # Catalog and vault are put back, and the index of the ledger is lost.
     for name in ("catalog", "vault"):
-        shutil.rmtree(folder / name)
-        shutil.copytree(tmp_path / "backup" / name, folder / name)
+        copy_part(tmp_path / "backup" / name, folder / name)
     (folder / "ledger" / "index.db").unlink()
     with opened_at(folder, at=NOW + timedelta(hours=1), is_restoring=True) as home:
         summary = restore(home.services)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.catalogs import copy_home
+from support.catalogs import copy_home, url_of
 from support.clock import TODAY
 from support.home import ADS, CARS, Home, opened_at
 from support.items import Ad
@@ -110,7 +110,8 @@ def test_a_third_country_with_a_stated_safeguard_is_opened(folder: Path) -> None
 
 
 def test_a_home_whose_settings_say_nothing_of_hosts_is_hosted_by_this_machine(folder: Path) -> None:
-    (folder / SETTINGS_FILE).write_text('[regions.eu]\nvault = "vault/eu"\n[regions.us]\nvault = "vault/us"\n')
+    places = '[regions.eu]\nvault = "vault/eu"\n[regions.us]\nvault = "vault/us"\n'
+    (folder / SETTINGS_FILE).write_text(f'catalog_url = "{url_of(folder / "catalog")}"\n{places}')
 
     with open_home(folder) as opened:
         assert {place.location for place in opened.settings.places} == {"on site"}

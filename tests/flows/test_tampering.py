@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import JSON, Boolean, Column, LargeBinary, Table, select, update
-from support.catalogs import copy_home
+from support.catalogs import ON_POSTGRESQL, ROW, alter_catalog, copy_catalog, copy_home, rows_in
 from support.changed import changed
 from support.clock import NOW
 from support.depth import some
@@ -106,9 +106,8 @@ def stage(scratch: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def open_request(stage: Path) -> RequestId:
-    with closing(sqlite3.connect(stage / "catalog" / "catalog.db")) as connection:
-        (found,) = connection.execute("select request_id from requests order by rowid desc limit 1").fetchone()
-    return RequestId(found)
+    (newest,) = rows_in(stage / "catalog", "select request_id from requests order by tombstone_sequence desc limit 1")
+    return RequestId(newest["request_id"])
 
 
 @pytest.fixture
@@ -120,8 +119,7 @@ def altered(stage: Path, scratch: Path) -> Iterator[Callable[[str], Home]]:
         close()
         folder = scratch / "altered"
         copy_home(stage, folder)
-        with closing(sqlite3.connect(folder / "catalog" / "catalog.db")) as connection, connection:
-            assert connection.execute(statement, values).rowcount > 0, statement
+        assert alter_catalog(folder, statement, *values) > 0, statement
         opening = opened_at(folder)
         made.append((opening, folder))
         return opening.__enter__()
@@ -153,16 +151,23 @@ def again(stage: Path, scratch: Path) -> Iterator[Callable[..., Home]]:
                 copy_home(stage, folder)
                 stack.callback(shutil.rmtree, folder)
                 home = stack.enter_context(opened_at(folder))
-            with (
-                closing(sqlite3.connect(stage / "catalog" / "catalog.db")) as staged,
-                closing(sqlite3.connect(folder / "catalog" / "catalog.db")) as connection,
-            ):
-                staged.backup(connection)
-                with connection:
-                    assert connection.execute(statement, values).rowcount > 0, statement
+            put_into(stage / "catalog", folder / "catalog")
+            assert alter_catalog(folder, statement, *values) > 0, statement
             return home
 
         yield alter
+
+
+def put_into(stage: Path, catalog: Path) -> None:
+    """Put the staged catalog in the place of another one, which a process has open."""
+    if ON_POSTGRESQL:
+        copy_catalog(stage, catalog)
+        return
+    with (
+        closing(sqlite3.connect(stage / "catalog.db")) as staged,
+        closing(sqlite3.connect(catalog / "catalog.db")) as connection,
+    ):
+        staged.backup(connection)
 
 
 def stored_below(folder: Path) -> dict[str, int]:
@@ -181,28 +186,26 @@ def other_value(column: Column[Any], value: Any) -> Any:
     if isinstance(kind, Word):
         return next(word.value for word in kind.words if word.value != value)
     if isinstance(kind, Boolean):
-        return 1 - value
+        return not value
     if isinstance(kind, JSON | WithheldItems | Counts):
-        return '{"matched": 7}' if isinstance(kind, Counts) or value is None or value == "{}" else "{}"
+        return '{"matched": 7}' if isinstance(kind, Counts) or value is None or value in ("{}", {}) else "{}"
     if isinstance(kind, LargeBinary):
         return bytes(16) if value is None else bytes(len(value))
     if isinstance(value, int) or (value is None and kind.python_type is int):
         return (value or 0) + 7
-    return f"x{value or ''}"
+    return f"x{value or ''}"[: getattr(kind, "length", None)]
 
 
-def cases(path: Path, table: Table) -> Iterator[tuple[str, int, Any]]:
+def cases(path: Path, table: Table) -> Iterator[tuple[str, Any, Any]]:
     """Yield each column, of each row of the team, with another value for it."""
-    with closing(sqlite3.connect(path / "catalog" / "catalog.db")) as connection:
-        connection.row_factory = sqlite3.Row
-        rows = connection.execute(f"select rowid as its_row, * from {table.name} where team = 'ads'").fetchall()
+    rows = rows_in(path / "catalog", f"select {ROW} as its_row, * from {table.name} where team = 'ads' order by {ROW}")
     assert rows, table.name
     for row in _telling(table, rows):
         for column in table.c:
             yield column.name, row["its_row"], other_value(column, row[column.name])
 
 
-def _telling(table: Table, rows: list[sqlite3.Row]) -> list[sqlite3.Row]:
+def _telling(table: Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return rows that differ in kind: the newest (open) and the oldest (done); of files those that are live."""
     if table is vault_files:
         rows = [row for row in rows if row["state"] == "live"]
@@ -213,7 +216,7 @@ def _telling(table: Table, rows: list[sqlite3.Row]) -> list[sqlite3.Row]:
 def test_no_column_that_decides_can_be_altered_unnoticed_or_make_a_receipt_lie(stage, open_request, again, table):
     unnoticed, lies = [], []
     for column, row, value in some(cases(stage, table)):
-        home = again(f"update {table.name} set {column} = ? where rowid = ?", value, row)
+        home = again(f"update {table.name} set {column} = ? where {ROW} = ?", value, row)
 
         findings, is_told = looked_at_and_erased(home, open_request)
 
@@ -241,20 +244,18 @@ def looked_at_and_erased(home: Home, open_request: RequestId) -> tuple[set[Findi
 def files_of_stage(stage: Path, home: Home) -> list[Path]:
     """Return where the altered home keeps the files that held an item of ann before it was altered."""
     key = home.user_key("ann")
-    with closing(sqlite3.connect(stage / "catalog" / "catalog.db")) as connection:
-        query = "select day, file_id from vault_files where state = 'live' and low_key = ? and team = 'ads'"
-        found = connection.execute(query, (key,)).fetchall()
+    query = "select day, file_id from vault_files where state = 'live' and low_key = ? and team = 'ads'"
+    found = rows_in(stage / "catalog", query, key)
     assert found
-    return [home.path / "vault" / "eu" / f"team=ads/day={day}/{file_id}.parquet" for day, file_id in found]
+    return [home.path / "vault" / "eu" / "team=ads" / f"day={row['day']}/{row['file_id']}.parquet" for row in found]
 
 
 @pytest.mark.parametrize("table", DECIDING, ids=lambda table: table.name)
 def test_a_row_taken_away_is_named_and_no_receipt_is_signed_for_what_is_left(stage, open_request, again, table):
-    with closing(sqlite3.connect(stage / "catalog" / "catalog.db")) as connection:
-        live = "and state = 'live'" if table is vault_files else ""
-        rows = connection.execute(f"select rowid from {table.name} where team = 'ads' {live}").fetchall()
-    for (row,) in rows:
-        home = again(f"delete from {table.name} where rowid = ?", row)
+    live = "and state = 'live'" if table is vault_files else ""
+    rows = rows_in(stage / "catalog", f"select {ROW} as its_row from {table.name} where team = 'ads' {live}")
+    for row in rows:
+        home = again(f"delete from {table.name} where {ROW} = ?", row["its_row"])
 
         findings, is_told = looked_at_and_erased(home, open_request)
 
@@ -266,15 +267,15 @@ def test_a_row_taken_away_is_named_and_no_receipt_is_signed_for_what_is_left(sta
 def test_a_home_that_is_opened_after_a_change_opens_or_says_why_not(stage, altered, table):
     for column, row, value in list(cases(stage, table))[::4]:
         with suppress(ImplioError):
-            altered(f"update {table.name} set {column} = ? where rowid = ?", value, row)
+            altered(f"update {table.name} set {column} = ? where {ROW} = ?", value, row)
 
 
 ATTACKS = {
-    "another user in the tombstone": "update tombstones set user_key = zeroblob(16) where is_erased = 0",
+    "another user in the tombstone": "update tombstones set user_key = zeroblob(16) where not is_erased",
     "ranges of nothing": "update vault_files set low_key = zeroblob(16), high_key = zeroblob(16)",
-    "the tombstone lifted": "update tombstones set is_lifted = 1 where is_erased = 0",
-    "the tombstone said to be erased": "update tombstones set is_erased = 1 where is_erased = 0",
-    "the tombstone of another team": "update tombstones set team = 'cars' where is_erased = 0",
+    "the tombstone lifted": "update tombstones set is_lifted = true where not is_erased",
+    "the tombstone said to be erased": "update tombstones set is_erased = true where not is_erased",
+    "the tombstone of another team": "update tombstones set team = 'cars' where not is_erased",
 }
 
 
@@ -342,7 +343,7 @@ def test_an_altered_team_stops_no_other_teams_requests(altered):
 
 
 CAPS = {
-    "a change of policy was another's": "update policy_changes set is_alone = 0",
+    "a change of policy was another's": "update policy_changes set is_alone = false",
     "a change of policy is gone": "delete from policy_changes",
     "the team was larger": "update team_sizes set items = 1000000",
     "an appointment is older": "update appointments set at = 0",
@@ -377,8 +378,7 @@ def test_a_key_whose_maker_was_altered_is_no_key(altered):
     _, text = add_api_key(home.services, ADS, label="new", by="Otto")
     assert authenticate_api_key(home.services, text).made_by == identity_of(home.services.keychain, ADS, "Otto")
 
-    with closing(sqlite3.connect(home.path / "catalog" / "catalog.db")) as connection, connection:
-        connection.execute("update api_keys set made_by = 'somebody else' where label = 'new'")
+    alter_catalog(home.path, "update api_keys set made_by = 'somebody else' where label = 'new'")
 
     with pytest.raises(CatalogTampered):
         authenticate_api_key(home.services, text)

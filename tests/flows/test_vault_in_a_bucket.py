@@ -1,6 +1,5 @@
 """A vault in buckets: what flows promise holds there too, whatever the object storage does in between."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.buckets import move_into_bucket, use_server
+from support.catalogs import copy_home
 from support.depth import examples
 from support.home import ADS, Home, opened_at
 from support.items import Ad
@@ -54,7 +54,7 @@ def proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Proxy
 
 @pytest.fixture
 def closed_home(empty_home: Path, tmp_path: Path, bucket: str) -> Path:
-    shutil.copytree(empty_home, tmp_path / "home")
+    copy_home(empty_home, tmp_path / "home")
     move_into_bucket(tmp_path / "home", bucket)
     return tmp_path / "home"
 
@@ -200,7 +200,7 @@ def test_whatever_the_storage_does_in_between_nothing_is_lost_and_the_erasure_en
     empty_home: Path, tmp_path_factory: Any, server: S3Server, bucket: str, faults: list[Fault]
 ) -> None:
     folder = tmp_path_factory.mktemp("faulty") / "home"
-    shutil.copytree(empty_home, folder)
+    copy_home(empty_home, folder)
     move_into_bucket(folder, bucket)
     impatient = Timeouts(connect_seconds=5, call_seconds=20, retries=1, retry_seconds=10)
     with pytest.MonkeyPatch.context() as patch, proxied(server.url) as proxy:
@@ -304,7 +304,7 @@ def test_a_bucket_whose_settings_cannot_be_read_is_refused(closed_home: Path, pr
 def test_a_bucket_that_keeps_versions_is_used_if_they_can_be_deleted(
     empty_home: Path, tmp_path: Path, server: S3Server, proxy: S3Proxy
 ) -> None:
-    shutil.copytree(empty_home, tmp_path / "home")
+    copy_home(empty_home, tmp_path / "home")
     name = server.new_bucket(versioned=True)
     move_into_bucket(tmp_path / "home", name)
 

@@ -22,6 +22,7 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._time import get_current_timestamp
 from sqlalchemy import make_url
+from support.catalogs import copy_home
 from support.databases import new_database
 from support.instigators import sensor_state
 from support.stage import Stage
@@ -53,7 +54,7 @@ def either(request, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def stage_on_postgres(empty_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setenv("IMPLIO_DAGSTER__STORAGE", new_database(is_empty=True))
-    shutil.copytree(empty_home, tmp_path / "home")
+    copy_home(empty_home, tmp_path / "home")
     (tmp_path / "home" / "dagster.yaml").write_text(dagster_yaml(tmp_path / "home"))
     with open_instance(tmp_path / "home") as instance:
         yield Stage(home=tmp_path / "home", instance=instance)

@@ -8,6 +8,8 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 
+from support.catalogs import make_homes_with_databases
+
 from reliability.crash import crash
 from reliability.fidelity import fidelity
 from reliability.fuzzed import fuzzed
@@ -20,6 +22,7 @@ Row = tuple[str, list[str]]
 
 
 def main() -> int:
+    make_homes_with_databases()  # with TEST_CATALOG=postgresql
     parser = argparse.ArgumentParser(prog="python -m reliability", description=__doc__)
     parser.add_argument("what", choices=tuple(RUNS))
     parser.add_argument("--rounds", type=int, help="operations killed a flow, rounds, files or homes; crash: 0 for all")

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from support.catalogs import copy_home
+
 from implio_pipeline import wiring
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Channel, FileKind, Region, TeamId
@@ -73,9 +75,8 @@ def init(folder: Path, *, threads: int = 1) -> None:
     """
     wiring.init_home(folder)
     settings = folder / "implio.toml"
-    text = settings.read_text()
-    head = f"rows_per_file = 100\nthreads = {threads}\n\n[landing]\nsettle_seconds = 0\n"
-    settings.write_text(f"{head}\n{text}")
+    head = f"rows_per_file = 100\nthreads = {threads}\n"
+    settings.write_text(f"{head}{settings.read_text()}\n[landing]\nsettle_seconds = 0\n")
     with opened_at(folder) as opened:
         add_team(opened, ADS, region=Region("eu"))
         add_team(opened, CARS, region=Region("us"))
@@ -91,7 +92,7 @@ def opened_at(folder: Path) -> Iterator[wiring.OpenHome]:
 
 def copy(template: Path, to: Path) -> Path:
     shutil.rmtree(to, ignore_errors=True)
-    shutil.copytree(template, to, symlinks=True)
+    copy_home(template, to, symlinks=True)
     return to
 
 

@@ -5,6 +5,8 @@ from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 
+from support.catalogs import octets_of
+
 from implio_pipeline import wiring
 from implio_pipeline.domain.ids import FileKind
 from implio_pipeline.domain.request import RequestState
@@ -99,7 +101,7 @@ def _on_disk(opened: wiring.OpenHome, file_keys: dict[str, list[str]]) -> list[s
         left = [path.name for path in _files_below(place) if not _is_report(path)]
         found += _told(f"{LITTER} in {place.name}", sorted(name for name in left if name.endswith(".tmp")))
         found += _told(f"left in {place.name}", sorted(name for name in left if not name.endswith(".tmp")))
-    catalog = b"".join(path.read_bytes() for path in sorted((home / "catalog").iterdir()))
+    catalog = octets_of(home)
     destroyed = [key for file_id, keys in file_keys.items() if file_id not in live for key in keys]
     readable = [key[:16] for key in destroyed if bytes.fromhex(key) in catalog]
     found += _told("a destroyed key is in the catalog's bytes", readable)

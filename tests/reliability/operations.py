@@ -1,9 +1,9 @@
 """Every operation that changes a file or the catalog, counted; at a chosen one the process kills itself.
 
 Three hooks are needed, because none sees every operation: an audit hook (open for writing, rename, link, unlink, mkdir,
-rmdir, truncate), wrappers around `os.write` and `os.fsync`, and SQLite's trace of each statement. A process dies
-*before* an operation takes effect. A write is two operations; at the second, half of the bytes are written. Reads are
-not counted: dying at one is the same as dying after the write before it.
+rmdir, truncate), wrappers around `os.write` and `os.fsync`, and SQLite's trace of each statement (on PostgreSQL,
+SQLAlchemy's events). A process dies *before* an operation takes effect. A write is two operations; at the second, half
+of the bytes are written. Reads are not counted: dying at one is the same as dying after the write before it.
 
 Not seen: single writes inside C code (SQLite's log, Python's buffered files). Kills at random instants reach those.
 """
@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 from sqlalchemy.pool import Pool
+from support.catalogs import ON_POSTGRESQL
 
 _CHANGES = {
     "os.rename": "rename",
@@ -46,7 +47,11 @@ class Operations:
     def install(self) -> None:
         """Install the hooks. They cannot be removed, so this is for a process that ends soon."""
         sys.addaudithook(self._heard)
-        event.listen(Pool, "connect", lambda connection, _: connection.set_trace_callback(self._sql))
+        if ON_POSTGRESQL:
+            event.listen(Engine, "before_cursor_execute", lambda _, __, statement, *___: self._sql(statement))
+            event.listen(Engine, "commit", lambda _: self._sql("COMMIT"))
+        else:
+            event.listen(Pool, "connect", lambda connection, _: connection.set_trace_callback(self._sql))
         write, fsync = os.write, os.fsync
 
         def counted_write(fd: int, content: Any) -> int:

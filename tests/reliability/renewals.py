@@ -12,6 +12,7 @@ from pathlib import Path
 os.environ.setdefault("IMPLIO_REQUESTS__APPROVALS", "none")
 
 from support.amid import Amid
+from support.catalogs import copy_home
 from support.clock import TODAY
 from support.crash import watched
 from support.home import ADS, Home, a_home, opened_at
@@ -131,7 +132,7 @@ def fill(home: Home) -> None:
 def _one(flow: Flow, template: Path, folder: Path, at: int, row: RenewalRow) -> bool:
     """Run the flow on a copy and record what is wrong. Return whether there was such a call."""
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(template, folder)
+    copy_home(template, folder)
     amid = Amid(at, lambda: _rotate(folder))
     with opened_at(folder, threads=1) as home:
         flow.land(home)

@@ -252,6 +252,19 @@ def test_a_team_that_is_not_there_is_unknown(catalog: Catalog) -> None:
             ask()
 
 
+def test_a_name_with_nul_is_as_unknown_as_any_other(catalog: Catalog) -> None:
+    # PostgreSQL refuses NUL in a text.
+    for unknown in (TeamId(f"{ADS}\0"), TeamId("\0"), TeamId(f"{ADS}\U0010ffff")):
+        with pytest.raises(TeamUnknown):
+            catalog.teams.get(unknown)
+        assert list(catalog.manifest.files(unknown)) == []
+        assert catalog.requests.all(team=unknown) == []
+        assert catalog.requests.latest(ADS, unknown) is None
+        with pytest.raises(RequestUnknown):
+            catalog.requests.get(RequestId(unknown))
+        assert catalog.api_keys.all(unknown) == []
+
+
 def test_a_policy_takes_the_place_of_the_one_before(catalog: Catalog) -> None:
     catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=90, by_outcome={"refused": 7}))
 

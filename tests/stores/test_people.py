@@ -2,6 +2,7 @@
 
 import pytest
 from sqlalchemy import select
+from support.catalogs import octets_of, only_sqlite
 from support.home import ADS, Home, opened_at, ring_of
 
 from implio_pipeline.domain.errors import KeyMissing
@@ -50,6 +51,7 @@ def test_a_person_is_no_text_and_no_user_of_a_team(home: Home) -> None:
     assert len(known) == 3
 
 
+@only_sqlite
 def test_a_name_that_was_destroyed_is_in_no_byte_of_the_catalog(home: Home) -> None:
     person = home.services.people.remember(JANE)
     with reading(home.opened.catalog._engine) as connection:
@@ -58,7 +60,7 @@ def test_a_name_that_was_destroyed_is_in_no_byte_of_the_catalog(home: Home) -> N
     home.services.people.forget(person)
     home.services.catalog.scrub(is_thorough=False)
 
-    stored = b"".join(path.read_bytes() for path in (home.path / "catalog").iterdir())
+    stored = octets_of(home.path)
     assert sealed is not None
     assert sealed not in stored
     assert home.services.people.name_of(person) is None

@@ -9,22 +9,27 @@ import re
 import shutil
 import sqlite3
 import tomllib
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
-from sqlalchemy.pool import NullPool
+from sqlalchemy import make_url
 
 from implio_pipeline import wiring
 from implio_pipeline.settings import SETTINGS_FILE
+from implio_pipeline.stores.catalog.engine import connect
+from implio_pipeline.stores.catalog.postgresql import copied
+from implio_pipeline.stores.catalog.tables import metadata
 from support.databases import drop_database, new_database, replace_database
 
 ON_POSTGRESQL = os.environ.get("TEST_CATALOG", "sqlite") == "postgresql"
 URL_VARIABLE = "IMPLIO_CATALOG_URL"
-only_sqlite = pytest.mark.skipif(ON_POSTGRESQL, reason="its subject is SQLite's own file")
+ROW = "ctid" if ON_POSTGRESQL else "rowid"
+"""The name that the database itself gives a row."""
+only_sqlite = pytest.mark.only_sqlite
+"""Marks a test whose subject is SQLite's own file. With TEST_CATALOG=postgresql it is left out."""
 _FOLDER, _URL_FILE = "catalog", "url"
 _of_folder: dict[str, Path] = {}
 """The folder that each database belongs to: a home, or a backup of a catalog."""
@@ -55,7 +60,8 @@ def url_of(folder: Path) -> str:
     """Return the URL of the catalog that a home has in this folder, or that a backup of one is."""
     if (folder / _URL_FILE).exists():
         return (folder / _URL_FILE).read_text()
-    settings = tomllib.loads((folder.parent / SETTINGS_FILE).read_text())
+    path = folder.parent / SETTINGS_FILE
+    settings = tomllib.loads(path.read_text()) if path.exists() else {}
     found: str = settings.get("catalog_url") or f"sqlite:///{folder / 'catalog.db'}"
     return found
 
@@ -77,20 +83,52 @@ def alter_catalog(home: Path, statement: str, *values: Any) -> int:
         statement: The statement, with `?` for each value.
         values: The values.
     """
-    url = url_of(home / _FOLDER)
+    with _connected(url_of(home / _FOLDER)) as execute:
+        changed: int = execute(statement, values).rowcount
+    return changed
+
+
+def rows_in(folder: Path, statement: str, *values: Any) -> list[dict[str, Any]]:
+    """Return rows of the catalog in this folder of a home, or of a backup of one, as the database stores them."""
+    with _connected(url_of(folder)) as execute:
+        found = execute(statement, values)
+        names = [each[0] for each in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Callable[[str, Sequence[Any]], Any]]:
+    """Open a transaction of the driver itself, as a superuser, whom neither triggers nor foreign keys stop."""
     if not ON_POSTGRESQL:
         with closing(sqlite3.connect(make_url(url).database or "")) as connection, connection:
-            return connection.execute(statement, values).rowcount
-    statement = re.sub(r"zeroblob\((\d+)\)", r"decode(repeat('00', \1), 'hex')", statement)  # SQLite's name for it
-    # As a superuser, whom neither triggers nor foreign keys stop.
-    engine = create_engine(make_url(url).set(username="postgres"), poolclass=NullPool)
-    with engine.begin() as other:
-        other.execute(text("SET LOCAL session_replication_role = replica"))
-        return other.exec_driver_sql(statement.replace("%", "%%").replace("?", "%s"), values).rowcount
+            yield connection.execute
+        return
+    import psycopg  # noqa: PLC0415
+
+    dsn = make_url(url).set(drivername="postgresql", username="postgres").render_as_string(hide_password=False)
+    with psycopg.connect(dsn) as other:
+        other.execute("SET LOCAL session_replication_role = replica")
+
+        def execute(statement: str, values: Sequence[Any]) -> Any:
+            statement = re.sub(r"zeroblob\((\d+)\)", r"decode(repeat('00', \1), 'hex')", statement)  # SQLite's name
+            return other.execute(statement.replace("%", "%%").replace("?", "%s"), values)  # type: ignore[arg-type]
+
+        yield execute
+
+
+def octets_of(home: Path) -> bytes:
+    """Return all that a catalog stores: the files of SQLite, or every row of the database as the server sends it."""
+    if not ON_POSTGRESQL:
+        return b"".join(path.read_bytes() for path in sorted((home / _FOLDER).iterdir()))
+    engine = connect(url_of(home / _FOLDER))
+    with engine.connect() as connection:
+        found = b"".join(copied(connection, name) for name in metadata.tables)
+    engine.dispose()
+    return found
 
 
 def make_homes_with_databases() -> None:
-    """Give every home that this process makes a database, and write its URL into the settings."""
+    """Give every home that this process makes a database. A new home's settings name it."""
     make: Callable[..., None] = wiring.init_home
 
     def init_home(home: Path, **known: Any) -> None:
@@ -105,8 +143,6 @@ def make_homes_with_databases() -> None:
             raise
         finally:
             del os.environ[URL_VARIABLE]
-        path = home.expanduser() / SETTINGS_FILE
-        path.write_text(f'catalog_url = "{url}"\n{path.read_text()}')
 
     if ON_POSTGRESQL:
         wiring.init_home = init_home

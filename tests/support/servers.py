@@ -31,6 +31,7 @@ from typing import Any
 import pytest
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
+SESSION_VARIABLE = "TEST_SERVERS"
 _LONGEST_SECONDS = 300.0
 """A bound for a busy machine. Each wait ends as soon as the server answers."""
 _LOOK_SECONDS = 0.05
@@ -125,15 +126,21 @@ def _start_keeper(name: str, folder: Path) -> None:
 
 
 def _session_process() -> int:
-    """Return the process whose end is the session's end: pytest's own, not that of a worker."""
-    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    """Return the process whose end is the session's end."""
+    return int(_session_folder().name.rpartition("-")[2])
 
 
 def _session_folder() -> Path:
+    """Return the folder of the session's servers. Processes that a test starts find it in the environment."""
+    if SESSION_VARIABLE in os.environ:
+        return Path(os.environ[SESSION_VARIABLE])
+    # Pytest's own process, not that of a worker.
+    session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
     # Not below pytest's own temporary root: that is closed to the user who runs PostgreSQL.
     root = _MEMORY if _MEMORY.is_dir() else Path(tempfile.gettempdir())
-    folder = root / f"implio-servers-{os.getuid()}-{_session_process()}"
+    folder = root / f"implio-servers-{os.getuid()}-{session}"
     folder.mkdir(mode=0o755, exist_ok=True)
+    os.environ[SESSION_VARIABLE] = str(folder)
     return folder
 
 

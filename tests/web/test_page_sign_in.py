@@ -5,6 +5,7 @@ from datetime import timedelta
 import pyotp
 import pytest
 from starlette.testclient import TestClient
+from support.catalogs import octets_of
 from support.home import ADS
 from support.page import PASSWORD, SETUP, Browser, Page
 
@@ -41,7 +42,7 @@ def test_a_new_token_is_given_at_sign_in_and_only_its_hash_is_stored(page: Page)
     token = browser.client.cookies["__Host-implio-session"]
 
     assert token != guest
-    stored = b"".join(path.read_bytes() for path in (page.home.path / "catalog").iterdir())
+    stored = octets_of(page.home.path)
     assert token.encode() not in stored
 
 

@@ -100,10 +100,10 @@ def accept(
             # The team's logical time, not the clock's: a clock that is behind would leave the newest items out.
             present = next_instant(team.newest_at, now=now)
             prepared = _prepare(services, draft, now=present, policy=policy, seal=seal)
-            same = None
-            if same_within is not None:
-                same = _same_lately(services.catalog, services.vault, prepared, since=now - same_within)
-            answers.append(same or prepared)
+            if same_within is None:
+                answers.append(prepared)
+            else:
+                answers.append(_same_lately(services.catalog, services.vault, prepared, since=now - same_within))
         except ImplioError as error:
             answers.append(error)
     # 2. Judge by what the catalog knows whether a second person must approve. What is not counted yet waits.
@@ -313,20 +313,21 @@ def _prepare(
         raise RequestRefused("an id is not valid text") from None
 
 
-def _same_lately(catalog: Catalog, vault: Vault, asked: PreparedRequest, *, since: datetime) -> Request | None:
-    """Return the request of the same scope accepted after `since`, if no covered item came in after it."""
+def _same_lately(
+    catalog: Catalog, vault: Vault, asked: PreparedRequest, *, since: datetime
+) -> Request | PreparedRequest:
+    """Return the request of the same scope accepted after `since`, if no covered item came in after it.
+
+    Otherwise the request is to be stored, unless another call, here or at another server, stores the same one first.
+    """
     earlier = catalog.requests.latest(asked.request.team, asked.request.scope_pseudonym)
-    if (
-        earlier is None
-        or earlier.state is RequestState.CANCELLED
-        or earlier.accepted_at <= since
-        or (asked.request.is_standing and not earlier.keeps_out)
-    ):
-        return None
+    new = replace(asked, same_after=earlier.tombstone_sequence if earlier else 0)
+    if earlier is None or not earlier.is_same_as(asked.request) or earlier.accepted_at <= since:
+        return new
     claim = NamedRule(request_id=asked.request.request_id, rule=asked.rule)
     files = find(catalog.manifest, vault, asked.request.team, [claim])
     # Decision 0022: an answer always means that every item acknowledged before the call is hidden.
-    return None if any(file.last_submitted_at >= earlier.accepted_at for file, _ in files) else earlier
+    return new if any(file.last_submitted_at >= earlier.accepted_at for file, _ in files) else earlier
 
 
 def _judged(

@@ -2,7 +2,7 @@
 
 Rules:
 
-* One idempotency key makes one request in 30 days.
+* One idempotency key makes one request in 30 days. Calls for the same deletion at one instant make one request.
 * A rule ends after the newest instant of its team in this transaction. So it covers every item that exists, even if a
   clock is slow.
 * A request above the cap of its asker is stored as unapproved: it hides its items and waits for a second person.
@@ -49,8 +49,13 @@ def accept(connection: Connection, asked: Sequence[PreparedRequest], *, approval
     for each in asked:
         request, rule = each.request, each.rule
         earlier = answers.get((request.team, each.key))
+        # 3. So is one that another call made since this one looked for it: of two servers that are told the same
+        #    deletion at one instant, one makes it. The other's rule covers every item that this caller knows of.
+        if earlier is None and (same := _made_since(connection, each)) is not None:
+            answers[request.team, each.key] = same
+            continue
         if earlier is None or earlier.accepted_at <= request.accepted_at - _IDEMPOTENCY_LASTS:
-            # 3. End the rule after the newest item, not at the clock: a slow clock would leave items out.
+            # 4. End the rule after the newest item, not at the clock: a slow clock would leave items out.
             before = next_instant(newest[request.team], now=rule.before)
             if before == rule.before == request.accepted_at:
                 new.append(each)  # as it nearly always is; copying a thousand requests takes 20 ms
@@ -59,7 +64,7 @@ def accept(connection: Connection, asked: Sequence[PreparedRequest], *, approval
                 new.append(replace(each, request=replace(request, accepted_at=before), rule=bound))
             answers[request.team, each.key] = request
     if new:
-        # 4. Compare with the cap of who asks, under the same lock: two processes together approve no more than one.
+        # 5. Compare with the cap of who asks, under the same lock: two processes together approve no more than one.
         stored = apply_cap(connection, [each.request for each in new], approvals)
         new = [
             each if request is each.request else replace(each, request=request)
@@ -103,6 +108,21 @@ def _earlier(connection: Connection, asked: Iterable[PreparedRequest]) -> dict[t
             for row in connection.execute(query):
                 found[team, row.idempotency] = request_of(macs, row)
     return found
+
+
+def _made_since(connection: Connection, asked: PreparedRequest) -> Request | None:
+    """Return the same request that another call made after this one had looked for it."""
+    if asked.same_after is None:
+        return None
+    is_same = (
+        requests.c.team == asked.request.team,
+        requests.c.scope_pseudonym == asked.request.scope_pseudonym,
+        requests.c.tombstone_sequence > asked.same_after,
+    )
+    query = REQUESTS.where(*is_same).order_by(requests.c.tombstone_sequence.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    found = None if row is None else request_of(RowMacs.of(connection), row)
+    return found if found is not None and found.is_same_as(asked.request) else None
 
 
 def _store(connection: Connection, new: Sequence[PreparedRequest], *, is_in_ledger: bool = False) -> list[Request]:

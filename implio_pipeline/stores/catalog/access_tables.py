@@ -4,15 +4,19 @@ Names and addresses are sealed under the home's root key. They are found by keye
 """
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     Boolean,
     Column,
+    DateTime,
+    Double,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
     Table,
+    event,
     false,
 )
 
@@ -155,3 +159,14 @@ api_keys = Table(
     Column("last_used_at", Instant),
     Column("mac", LargeBinary, nullable=False),
 )
+
+api_rates = Table(
+    "api_rates",
+    metadata,
+    Column("caller", LargeBinary, primary_key=True),
+    Column("tokens", Double, nullable=False),
+    Column("spent_at", DateTime(timezone=True), nullable=False),
+)
+"""What callers have left of their rate limits at all API servers of a PostgreSQL server. On SQLite it stays empty."""
+_unlogged = DDL("ALTER TABLE api_rates SET UNLOGGED")  # type: ignore[no-untyped-call]
+event.listen(api_rates, "after_create", _unlogged.execute_if(dialect="postgresql"))

@@ -8,7 +8,7 @@ while its own number is not below that, and refuses the catalog otherwise. `docs
 """
 
 import importlib.resources
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, insert, inspect, select, text, update
 from typing_extensions import override
 
 from implio_pipeline.domain.audit import AuditFinding
+from implio_pipeline.domain.checkup import Finding, Level
 from implio_pipeline.domain.errors import CatalogNewer
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.ports.catalog import Catalog
@@ -37,15 +38,16 @@ from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.catalog.moderation import SqlModeration
 from implio_pipeline.stores.catalog.policy_changes import SqlPolicyChanges
-from implio_pipeline.stores.catalog.postgresql import Limits, check_safety
+from implio_pipeline.stores.catalog.postgresql import Limits, Server, check_safety, copied, server_of
 from implio_pipeline.stores.catalog.requests import SqlRequests
 from implio_pipeline.stores.catalog.row_macs import RowMacs
+from implio_pipeline.stores.catalog.server_checks import check_server
 from implio_pipeline.stores.catalog.shared_rates import SharedRates
-from implio_pipeline.stores.catalog.tables import SECRETS, catalog_format, clock_readings, metadata
+from implio_pipeline.stores.catalog.tables import SECRETS, catalog_format, clock_readings, metadata, teams
 from implio_pipeline.stores.catalog.teams import SqlTeams
 from implio_pipeline.stores.keys.home_seal import HomeSeal
 
-_HEAD = "0001_cf8bbca5"
+_HEAD = "0001_e5ad2d3b"
 """The newest migration, and so far the only one."""
 _NUMBER = 1
 """The number of the newest migration: a catalog says which number a program must have to use it."""
@@ -170,6 +172,25 @@ class SqlCatalog(Catalog):
             most_rows=None if is_thorough else _QUICK_SCRUB_ROWS,
         )
 
+    def has_teams(self) -> bool:
+        """Return whether there is any team. No row is checked: another home's rows have MACs of another key."""
+        with database.reading(self._engine) as connection:
+            return connection.scalar(select(teams.c.team).limit(1)) is not None
+
+    def server(self) -> Server | None:
+        """Return the database server; `None` on SQLite."""
+        if database.is_sqlite(self._engine):
+            return None
+        with database.reading(self._engine) as connection:
+            return server_of(connection)
+
+    def octets(self) -> Iterator[bytes]:
+        """Yield all stored rows of each table of a PostgreSQL server, as the server sends them."""
+        for name in metadata.tables:
+            with database.reading(self._engine) as connection:
+                found = copied(connection, name)
+            yield found
+
     def shared_rates(self) -> SharedRates | None:
         """Return where API servers share their rate limits; `None` on SQLite, where one server runs."""
         if self._engine.dialect.name == "sqlite":
@@ -188,6 +209,43 @@ class SqlCatalog(Catalog):
                 connection.execute(insert(clock_readings), {"line": 1, "newest_at": at})
             elif is_lowering or newest < at:
                 connection.execute(update(clock_readings).values(newest_at=at))
+
+
+def check_catalog(url: str, limits: Limits, *, now: Callable[[], datetime]) -> Iterator[Finding]:
+    """Examine the PostgreSQL server of a catalog, also if the catalog cannot be opened.
+
+    Raises:
+        CatalogUnavailable: it does not answer, or refuses this user.
+    """
+    engine = database.connect(url, limits)
+    try:
+        yield from check_server(engine, limits, revision=_wrong_revision, now=now)
+    finally:
+        engine.dispose()
+
+
+def _wrong_revision(connection: Connection) -> Finding | None:
+    revision = _revision(connection)
+    if revision == _HEAD:
+        return None
+    if revision is None:
+        return Finding(
+            code="catalog-not-made",
+            what="the database has no tables of the catalog yet",
+            remedy="Make the home, or name the database that has its catalog in catalog_url.",
+        )
+    if _may_use(connection):
+        return Finding(
+            code="catalog-migrated",
+            what="a newer version of the program has migrated the catalog, which this version may still use",
+            remedy="Upgrade this machine too.",
+            level=Level.ADVICE,
+        )
+    return Finding(
+        code=CatalogNewer.code,
+        what="the catalog has a migration that this version does not know",
+        remedy="Upgrade this machine to the version of the others.",
+    )
 
 
 def _upgrade(engine: Engine, limits: Limits = Limits()) -> None:  # noqa: B008 -- it is frozen

@@ -14,10 +14,12 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import NoSuchModuleError
+from typing_extensions import override
 
 from implio_pipeline.domain.errors import (
     CatalogTampered,
@@ -29,8 +31,9 @@ from implio_pipeline.domain.errors import (
 )
 
 OLDEST_VERSION = 14
-_RESERVED = 4
+RESERVED = 4
 """Connections beyond the limit that only urgent threads use: a deletion never waits for one that ingestion holds."""
+_NO_CHARACTER = "\U0010ffff"
 _RECYCLE_SECONDS = 1_800
 """Older connections are replaced, so that a server that was added or promoted behind one address gets its share."""
 _CONNECTING: Mapping[str, str] = {
@@ -77,7 +80,7 @@ def connect(location: URL, options: Mapping[str, Any], limits: Limits) -> Engine
             ),
             isolation_level="READ COMMITTED",
             pool_size=limits.connections,
-            max_overflow=_RESERVED,
+            max_overflow=RESERVED,
             pool_timeout=limits.wait_seconds,
             pool_pre_ping=True,
             pool_recycle=_RECYCLE_SECONDS,
@@ -85,6 +88,7 @@ def connect(location: URL, options: Mapping[str, Any], limits: Limits) -> Engine
         )
     except (ModuleNotFoundError, NoSuchModuleError):
         raise CatalogUnavailable("the driver of PostgreSQL is not installed: implio-pipeline[cluster]") from None
+    text_dumper = _text_dumper()
     wanted = {
         "lock_timeout": limits.wait_seconds,
         "statement_timeout": limits.statement_seconds,
@@ -95,6 +99,7 @@ def connect(location: URL, options: Mapping[str, Any], limits: Limits) -> Engine
     def prepare(connection: Any, record: Any) -> None:
         """Give a new connection its settings."""
         del record
+        connection.adapters.register_dumper(str, text_dumper)
         # Not as startup options: poolers such as PgBouncer refuse those.
         values = [part for name, seconds in wanted.items() for part in (name, f"{seconds * 1_000:.0f}")]
         calls = ["set_config(%s, %s, false)"] * len(wanted)
@@ -110,22 +115,87 @@ def connect(location: URL, options: Mapping[str, Any], limits: Limits) -> Engine
     return engine
 
 
+def _text_dumper() -> type:
+    """Return how the driver writes a text: NUL, which PostgreSQL has not, as a code point that is no character.
+
+    So nothing is found by an id that has NUL in it, as on SQLite, instead of an error. No text with NUL is stored: what
+    people send is refused with `bad-text`, sealed, or replaced by a keyed hash before it comes here.
+    """
+    from psycopg.types.string import StrDumperUnknown  # noqa: PLC0415
+
+    class TextDumper(StrDumperUnknown):
+        @override
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", _NO_CHARACTER) if "\0" in obj else obj)
+
+    return TextDumper
+
+
 def check_safety(connection: Connection, limits: Limits) -> None:
     """Check that the server keeps what it has confirmed.
 
     Raises:
         CatalogUnsafe: it does not, and the limits do not allow that; or it is older than what we test.
     """
-    query = text(
-        "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'server_version_num')"
-    )
-    found: dict[str, str] = dict(map(tuple, connection.execute(query)))
+    found = safety_settings(connection)
     version = int(found["server_version_num"]) // 10_000
     if version < OLDEST_VERSION:
         raise CatalogUnsafe(f"the server is PostgreSQL {version}; {OLDEST_VERSION} is the oldest that is supported")
-    off = [name for name in ("fsync", "full_page_writes") if found[name] == "off"]
+    off = lossy(found)
     if off and not limits.is_unsafe_allowed:
         raise CatalogUnsafe(f"the server runs with {' and '.join(f'{name} = off' for name in off)}")
+
+
+def safety_settings(connection: Connection) -> dict[str, str]:
+    """Return the server's version, and its settings without which it may lose what it confirmed."""
+    query = text(
+        "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'server_version_num')"
+    )
+    return dict(map(tuple, connection.execute(query)))
+
+
+def lossy(settings: Mapping[str, str]) -> list[str]:
+    """Return those of these settings that are off and must not be."""
+    return [name for name in ("fsync", "full_page_writes") if settings[name] == "off"]
+
+
+def address_of(location: URL) -> str:
+    """Return the address in a URL, without user and password."""
+    host = location.host or location.query.get("host") or "this machine"
+    port = f":{location.port}" if location.port else ""
+    return f"{host if isinstance(host, str) else ','.join(host)}{port}/{location.database}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Server:
+    """A database server."""
+
+    address: str
+    folder: Path | None
+    """Its files, if this process can read them."""
+
+
+def server_of(connection: Connection) -> Server:
+    """Return the server of a connection."""
+    # Only a superuser sees where the files are.
+    query = "SELECT setting, inet_server_port() FROM pg_settings WHERE name = 'data_directory'"
+    found, port = next(iter(connection.execute(text(query))), (None, None))
+    folder = Path(found) if found else None
+    if folder is not None:
+        try:
+            # The fourth line is the port. Another machine's server may have the same path.
+            is_here = (folder / "postmaster.pid").read_text().splitlines()[3] == str(port)
+        except (OSError, IndexError):
+            is_here = False
+        folder = folder if is_here else None
+    return Server(address=address_of(connection.engine.url), folder=folder)
+
+
+def copied(connection: Connection, table: str) -> bytes:
+    """Return every stored row of a table, as the server sends them."""
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table} TO STDOUT (FORMAT binary)") as copy:
+        return b"".join(map(bytes, copy))
 
 
 class Slots:

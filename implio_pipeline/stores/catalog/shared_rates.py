@@ -2,8 +2,8 @@
 
 * A call costs no statement. Each server counts for itself, and some times a second one statement tells what its callers
   have spent and learns what the callers of all servers have left (decision 0098).
-* The table is unlogged: it is in no log and no replica, and empty after a crash. It holds keyed hashes, no address and
-  no key, and rows are deleted when nobody has called for a minute.
+* The table (`api_rates`) is unlogged: it is in no log and no replica, and empty after a crash. It holds keyed hashes,
+  no address and no key, and rows are deleted when nobody has called for a minute.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,11 +12,6 @@ from sqlalchemy import Engine, text
 
 from implio_pipeline.stores.catalog.engine import writing
 
-_MAKE = """
-CREATE UNLOGGED TABLE IF NOT EXISTS api_rates (
-    caller bytea PRIMARY KEY, tokens double precision NOT NULL, spent_at timestamptz NOT NULL
-)
-"""
 # In the order of callers, so that two servers never wait for each other's rows. The clock is the database's.
 _SPEND = """
 INSERT INTO api_rates AS r (caller, tokens, spent_at)
@@ -46,10 +41,6 @@ class SharedRates:
     def __init__(self, engine: Engine, hashed: Callable[[str], bytes]) -> None:
         self._engine = engine
         self._hashed = hashed
-        with writing(engine) as connection:
-            # Two servers that start at once must not both make it.
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('api_rates'))"))
-            connection.execute(text(_MAKE))
 
     def spend(self, limit: str, spent: Mapping[str, float], *, rate: float, burst: float) -> dict[str, float]:
         """Subtract what callers have spent, and return what each has left, below zero for debts.

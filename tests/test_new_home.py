@@ -1,0 +1,142 @@
+"""A new home stays where it was made: places that only `implio init` was told are in its settings, without secrets."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+from support.catalogs import URL_VARIABLE, url_of
+from support.databases import drop_database, new_database
+from typer.testing import CliRunner
+
+from implio_pipeline.cli import app, demo_steps
+from implio_pipeline.cli.session import Session
+from implio_pipeline.domain.errors import CatalogUnavailable, HomeExists
+from implio_pipeline.domain.ids import Region, TeamId
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.settings import SETTINGS_FILE, Settings, load_settings, new_settings_text
+from implio_pipeline.wiring import init_home, open_home
+
+SECRET, PERSON = "zqzq-secret", "zqzq-person"
+ADS = TeamId("ads")
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A database whose URL has a password."""
+    made = new_database()
+    yield make_url(made).set(password=SECRET).render_as_string(hide_password=False)
+    drop_database(made)
+
+
+@pytest.fixture
+def home(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a team, made while the environment named its catalog."""
+    with monkeypatch.context() as patch:
+        patch.setenv(URL_VARIABLE, url)
+        init_home(tmp_path / "home")
+    with open_home(tmp_path / "home") as opened:
+        add_team(opened, ADS, region=Region("eu"))
+    return tmp_path / "home"
+
+
+def test_a_process_that_is_not_told_the_catalogs_url_opens_the_same_catalog(home: Path, url: str) -> None:
+    assert SECRET not in (home / SETTINGS_FILE).read_text()
+    assert list((home / "catalog").iterdir()) == []
+    with open_home(home) as opened:
+        assert [team.team for team in opened.catalog.teams.all()] == [ADS]
+
+
+def test_a_server_that_is_gone_is_an_error_and_no_new_catalog(home: Path, url: str) -> None:
+    drop_database(url)
+
+    with pytest.raises(CatalogUnavailable), open_home(home):
+        pass
+
+    assert list((home / "catalog").iterdir()) == []
+
+
+def test_every_place_of_the_environment_is_written_and_everything_else_stays_a_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {
+        "CATALOG_URL": f"postgresql+psycopg://us:{SECRET}/x@h1:5432,h2/db?sslmode=verify-full&password={SECRET}",
+        "HOME_KEYS": "transit:https://vault:8200/implio-home",
+        "LEDGER__URL": "s3://ledger-bucket/chains",
+        "REGIONS__EU__VAULT": "s3://bucket/eu",
+        "REGIONS__EU__KEYS": "aws-kms:alias/implio-eu",
+        "REGIONS__ASIA__VAULT": "vault/asia",
+        "REGIONS__ASIA__LOCATION": "JP",
+        "DAGSTER__STORAGE": f"postgresql://dagster:{SECRET}@h/dagster",
+    }
+    with monkeypatch.context() as patch:
+        for name, value in told.items():
+            patch.setenv(f"IMPLIO_{name}", value)
+        text = new_settings_text(Settings(home=tmp_path))
+    assert SECRET not in text
+    (tmp_path / SETTINGS_FILE).write_text(text)
+
+    settings = load_settings(tmp_path)
+
+    assert settings.catalog_url == "postgresql+psycopg://us@h1:5432,h2/db?sslmode=verify-full"
+    assert settings.home_keys == told["HOME_KEYS"]
+    assert settings.ledger.url == told["LEDGER__URL"]
+    assert settings.dagster.storage is not None
+    assert settings.dagster.storage.get_secret_value() == "postgresql+psycopg2://dagster@h/dagster"
+    eu, us, asia = (settings.regions[name] for name in ("eu", "us", "asia"))
+    assert (eu.vault, eu.keys, us.vault, asia.vault, asia.location) == (
+        *("s3://bucket/eu", told["REGIONS__EU__KEYS"], "vault/us", "vault/asia"),
+        "JP",
+    )
+    assert text.count("[regions.eu]") == text.count("[ledger]") == 1
+    assert "# rows_per_file" in text
+
+
+def test_without_such_variables_the_settings_are_the_default_file(tmp_path: Path) -> None:
+    default = Path(load_settings.__code__.co_filename).with_name("default_settings.toml")
+
+    assert new_settings_text(Settings(home=tmp_path)) == default.read_text()
+
+
+def test_a_database_that_has_another_homes_teams_is_refused(
+    home: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL_VARIABLE, url)
+
+    with pytest.raises(HomeExists, match="another home"):
+        init_home(tmp_path / "second")
+
+    assert not (tmp_path / "second" / SETTINGS_FILE).exists()
+
+
+def test_a_demo_never_removes_half_of_a_home(home: Path) -> None:
+    (home / ".demo").touch()
+
+    result = CliRunner().invoke(app, ["--home", str(home), "--json", "demo"], catch_exceptions=False)
+
+    assert json.loads(result.stderr.splitlines()[-1])["error"]["code"] == "home-exists"
+    with open_home(home) as opened:
+        assert [team.team for team in opened.catalog.teams.all()] == [ADS]
+
+
+@pytest.mark.parametrize("is_superuser", [True, False])
+def test_the_demos_search_finds_a_person_in_the_database_and_says_what_it_could_not_search(
+    home: Path, is_superuser: bool
+) -> None:
+    plant = f"insert into queues (team, queue) values ('ads', 'for {PERSON}')"
+    probe = demo_steps.Probe(label="somebody", team="ads", user_id=PERSON, email="nobody@example.com")
+    settings = home / SETTINGS_FILE
+    if is_superuser:
+        mighty = make_url(url_of(home / "catalog")).set(username="postgres").render_as_string(hide_password=False)
+        settings.write_text(settings.read_text().replace(url_of(home / "catalog"), mighty))
+    with Session(home=home, is_json=True).open_home() as opened:
+        before = demo_steps.search(opened, [probe])
+        with opened.catalog._engine.begin() as connection:
+            connection.exec_driver_sql(plant)
+        after = demo_steps.search(opened, [probe])
+
+    assert before.found == 0
+    assert after.found > 0
+    assert ("write-ahead log" in before.left_out) == (not is_superuser)
+    assert (before.files > 900) == is_superuser, "a server's own folder has hundreds of files"
