@@ -266,6 +266,7 @@ def main() -> int:
     parser.add_argument("--items", type=int, default=6_000)
     parser.add_argument("--days", type=int, default=30)
     asked = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started it with interrupts ignored
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     with ExitStack() as stack:

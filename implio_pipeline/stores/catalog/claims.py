@@ -8,18 +8,19 @@ Rules:
 * On SQLite all workers are on one machine. There, a holder also has a lock on a file while it lives, which the system
   frees however the process ends. So the work of a killed process is free at once, and not only when the lease ends. On
   PostgreSQL the lease alone decides.
-* A unit is inserted by whoever comes first (`ON CONFLICT DO NOTHING`), and a lapsed claim is replaced by one worker
-  (`FOR UPDATE SKIP LOCKED`). No worker waits for another one's work.
+* Workers claim one after the other, under a lock that is held for milliseconds. Without it, one that inserts a unit and
+  one that takes a lapsed claim over could wait for each other for ever (tried: PostgreSQL ended one of them, 40P01).
+* A claim that its holder renews, gives back or commits at this moment is left alone (`FOR UPDATE SKIP LOCKED`). So no
+  worker waits for another one's work.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, delete, func, or_, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, Engine, delete, func, insert, or_, select, text, update
 from typing_extensions import override
 
 from implio_pipeline.domain.chunks import chunks
@@ -27,7 +28,7 @@ from implio_pipeline.domain.claims import LONGEST_LEASE, Claim, ClaimKind, WorkI
 from implio_pipeline.domain.errors import ClaimLost
 from implio_pipeline.ports.claims import Claims
 from implio_pipeline.stores.catalog.column_types import EPOCH
-from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.engine import CLAIM_LOCK, lock, reading, writing
 from implio_pipeline.stores.catalog.tables import claims
 from implio_pipeline.stores.signs_of_life import SignsOfLife
 
@@ -36,10 +37,6 @@ _NOW = {
     "postgresql": "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
 }
 """The database's own clock, in milliseconds since 1970."""
-_INSERT: dict[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-}
 _SIGN_END = "."
 """Separates the name of the lock file from the rest of a holder's name. A holder without a lock file has none."""
 
@@ -83,6 +80,7 @@ class SqlClaims(Claims):
             return []
         fences: dict[str, int] = {}
         with writing(self._engine, is_synchronised=False) as connection:
+            lock(connection, CLAIM_LOCK)
             now = _now(connection)
             for some in chunks(wanted):
                 taken_over = self._free_lapsed(connection, kind, some, now)
@@ -101,10 +99,11 @@ class SqlClaims(Claims):
                         "until": now + lease,
                         "taken_over": taken_over.get(unit, 0),
                     }
-                    # Sorted: two workers that insert the same units in different orders would wait for each other.
-                    for unit in sorted(free)
+                    for unit in free
                 ]
-                fences |= self._inserted(connection, rows)
+                if rows:
+                    added = insert(claims).returning(claims.c.unit, claims.c.fence)
+                    fences |= {row.unit: row.fence for row in connection.execute(added.values(rows))}
                 if len(fences) == most:
                     break
             if is_whole and len(fences) < len(wanted):
@@ -202,13 +201,6 @@ class SqlClaims(Claims):
     def _is_dead(self, holder: str) -> bool:
         sign, _, worker = holder.partition(_SIGN_END)
         return bool(worker) and self._signs is not None and not self._signs.is_held(sign)
-
-    def _inserted(self, connection: Connection, rows: list[dict[str, object]]) -> dict[str, int]:
-        if not rows:
-            return {}
-        insert = _INSERT[self._engine.dialect.name]
-        statement = insert(claims).values(rows).on_conflict_do_nothing().returning(claims.c.unit, claims.c.fence)
-        return {row.unit: row.fence for row in connection.execute(statement)}
 
 
 def check_claims(connection: Connection, held: Collection[Claim]) -> None:

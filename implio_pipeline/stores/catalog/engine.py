@@ -37,6 +37,8 @@ LOG_LOCK = 0x6C6F67
 """PostgreSQL's advisory lock for lines added to the access log."""
 KEY_LOCK = 0x6B6579
 """PostgreSQL's advisory lock for making a named key of the home."""
+CLAIM_LOCK = 0x636C61696D
+"""PostgreSQL's advisory lock for claiming work."""
 _GATE, _TURN = 0x67617465, 0x7475726E
 """PostgreSQL's classes of advisory locks for the gates and the turns of teams."""
 _UNAVAILABLE = {
