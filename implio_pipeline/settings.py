@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date
+from itertools import combinations
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal
 
@@ -146,15 +147,20 @@ class AccessSettings(BaseModel):
 
 
 class LandingSettings(BaseModel):
-    """How landing files are taken in."""
+    """Where landing files are dropped, and how they are taken in."""
 
     model_config = ConfigDict(extra="forbid")
 
+    url: str = "landing"
+    """A folder, relative to the home, or `s3://BUCKET/PREFIX`; below it is a folder for each team."""
     settle_seconds: float = Field(default=2.0, ge=0)
-    """A younger file waits, since its sender may still be writing it."""
+    """A younger file waits, since its sender may still be writing it. An object is whole when it is there."""
     after: Literal["remove", "archive"] = "remove"
     """What happens to the plaintext after the commit."""
     archive_folder: Path | None = None
+    """A folder of this machine, also for objects."""
+
+    _check_url = field_validator("url")(_address)
 
     @model_validator(mode="after")
     def _has_archive(self) -> "LandingSettings":
@@ -164,10 +170,15 @@ class LandingSettings(BaseModel):
 
 
 class RequestSettings(BaseModel):
-    """Who decides on deletion requests."""
+    """Where request files are dropped, who asks, and who decides."""
 
     model_config = ConfigDict(extra="forbid")
 
+    url: str = "requests/inbox"
+    """A folder, relative to the home, or `s3://BUCKET/PREFIX`. In a folder, who asks is the owner of the file."""
+    requesters: list[str] = Field(default_factory=list)
+    """Who may ask through a bucket. An object `NAME/FILE` is asked by NAME. The storage does not say who wrote it: the
+    policy of the bucket must let each write below their own name only. All other objects are never taken."""
     approvals: Literal["second-person", "none"] = "second-person"
     """Whether a second person must approve the erasure of a whole team, and requests above a team's cap."""
     cap_from_items: int = Field(default=1_000, ge=0)
@@ -175,6 +186,38 @@ class RequestSettings(BaseModel):
     window_days: int = Field(default=7, ge=1, le=90)
     """The cap applies to all that one person has erased in this many days. For as long, a new administrator and the
     person who made them one count as the same person."""
+
+    _check_url = field_validator("url")(_address)
+
+    @model_validator(mode="after")
+    def _knows_who_asks(self) -> "RequestSettings":
+        if any(not name.strip() or "/" in name or name.startswith(".") for name in self.requesters):
+            raise ValueError("a name in requests.requesters is empty, begins with a dot, or has a slash")
+        if is_bucket(self.url) and not self.requesters:
+            raise ValueError("requests.url is a bucket: requests.requesters must name who may ask")
+        return self
+
+
+class SetAsideSettings(BaseModel):
+    """Where files are kept that could not be read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = "set-aside"
+    """A folder, relative to the home, or `s3://BUCKET/PREFIX`. The files are sealed."""
+
+    _check_url = field_validator("url")(_address)
+
+
+class ExportSettings(BaseModel):
+    """Where exports for access requests are kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = "exports"
+    """A folder, relative to the home, or `s3://BUCKET/PREFIX`. An export without a recipient is in clear."""
+
+    _check_url = field_validator("url")(_address)
 
 
 class ClockSettings(BaseModel):
@@ -195,6 +238,8 @@ class LedgerSettings(BaseModel):
     url: str = "ledger"
     """A folder, relative to the home, or `s3://BUCKET/PREFIX`. Back a folder up apart from the rest, and store it
     elsewhere if you can: a restored backup must not replace it."""
+
+    _check_url = field_validator("url")(_address)
 
 
 class CatalogSettings(BaseModel):
@@ -376,6 +421,8 @@ class Settings(BaseSettings):
     cache: CacheSettings = Field(default_factory=CacheSettings)
     landing: LandingSettings = Field(default_factory=LandingSettings)
     requests: RequestSettings = Field(default_factory=RequestSettings)
+    set_aside: SetAsideSettings = Field(default_factory=SetAsideSettings)
+    exports: ExportSettings = Field(default_factory=ExportSettings)
     clock: ClockSettings = Field(default_factory=ClockSettings)
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
     moderation: ModerationSettings = Field(default_factory=ModerationSettings)
@@ -405,6 +452,24 @@ class Settings(BaseSettings):
     arrived when it is claimed."""
 
     _check_home_keys = field_validator("home_keys")(_keys)
+
+    @model_validator(mode="after")
+    def _are_apart(self) -> "Settings":
+        # Housekeeping deletes what it does not know in the vault, and takes what lies in the landing zone for items.
+        others = {
+            "ledger": self.ledger.url,
+            "landing": self.landing.url,
+            "requests": self.requests.url,
+            "set_aside": self.set_aside.url,
+            "exports": self.exports.url,
+        }
+        roots = {name: self._root(url) for name, url in others.items()}
+        roots |= {f"regions.{name}": self._root(region.vault) for name, region in self.regions.items()}
+        for one, other in combinations(roots, 2):
+            is_inside = roots[one].is_relative_to(roots[other]) or roots[other].is_relative_to(roots[one])
+            if one in others and is_inside:
+                raise ValueError(f"the places of {one} and {other} are the same, or one is inside the other")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -460,7 +525,30 @@ class Settings(BaseSettings):
     @property
     def ledger_place(self) -> Path | str:
         """Where the ledger's chains are: a folder, or `s3://…`."""
-        return self.ledger.url if "://" in self.ledger.url else self.below(Path(self.ledger.url))
+        return self._place(self.ledger.url)
+
+    @property
+    def landing_place(self) -> Path | str:
+        """Where landing files are dropped: a folder, or `s3://…`."""
+        return self._place(self.landing.url)
+
+    @property
+    def inbox_place(self) -> Path | str:
+        """Where request files are dropped: a folder, or `s3://…`."""
+        return self._place(self.requests.url)
+
+    @property
+    def set_aside_place(self) -> Path | str:
+        """Where files are kept that could not be read: a folder, or `s3://…`."""
+        return self._place(self.set_aside.url)
+
+    @property
+    def exports_place(self) -> Path | str:
+        """Where exports are kept: a folder, or `s3://…`."""
+        return self._place(self.exports.url)
+
+    def _place(self, url: str) -> Path | str:
+        return url if is_bucket(url) else self.below(Path(url))
 
     @property
     def processor_register(self) -> list[Processor]:
@@ -502,17 +590,28 @@ def new_settings_text(settings: Settings) -> str:
     Passwords are left out. Without its variable such a process is refused by the server.
     """
     storage = settings.dagster.storage
-    given = {
+    given: dict[str, Any] = {
         "catalog_url": _without_password(settings.catalog_url),
         "home_keys": settings.home_keys,
         "ledger.url": settings.ledger.url,
+        "landing.url": settings.landing.url,
+        "requests.url": settings.requests.url,
+        "requests.requesters": settings.requests.requesters,
+        "set_aside.url": settings.set_aside.url,
+        "exports.url": settings.exports.url,
         "dagster.storage": None if storage is None else _without_password(storage.get_secret_value()),
     }
     for name, region in settings.regions.items():
         given |= {f"regions.{name}.{key}": value for key, value in region.model_dump(mode="json").items()}
     text = _DEFAULT_FILE.read_text()
     default = tomllib.loads(text)
-    default["ledger"] = LedgerSettings().model_dump()
+    default |= {
+        "ledger": LedgerSettings().model_dump(),
+        "landing": LandingSettings().model_dump(),
+        "requests": RequestSettings().model_dump(),
+        "set_aside": SetAsideSettings().model_dump(),
+        "exports": ExportSettings().model_dump(),
+    }
     changed = {name: value for name, value in given.items() if value is not None and value != _looked_up(default, name)}
     return _with_values(text, changed)
 
@@ -531,7 +630,7 @@ def _looked_up(values: Any, name: str) -> Any:
     return values
 
 
-def _with_values(text: str, values: Mapping[str, str]) -> str:
+def _with_values(text: str, values: Mapping[str, Any]) -> str:
     """Set values in a settings file, by dotted name. A commented setting or table is uncommented."""
     tables: dict[str, dict[str, str]] = {}
     for name, value in values.items():

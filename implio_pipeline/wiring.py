@@ -14,7 +14,7 @@ Rules:
 import gc
 import getpass
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import date, datetime, timedelta
 from functools import cache, cached_property, partial
@@ -27,12 +27,13 @@ from implio_pipeline.core_dumps import forbid_core_dumps
 from implio_pipeline.domain.access import Purpose
 from implio_pipeline.domain.bucket import BucketAddress, is_bucket
 from implio_pipeline.domain.checkup import Checkup, Finding
+from implio_pipeline.domain.claims import ClaimKind
 from implio_pipeline.domain.errors import HomeExists, LedgerBroken
 from implio_pipeline.domain.ids import ColumnClass, Region, TeamId
 from implio_pipeline.domain.instants import ClockBounds, check_clock, start_of
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.plan import ApprovalPolicy
-from implio_pipeline.domain.residency import Place, check_bucket_location, check_residency
+from implio_pipeline.domain.residency import Place, check_bucket_location, check_residency, check_shared_bucket
 from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.waiting import Wait
 from implio_pipeline.flows.access.authorize import ReadAuthorizer
@@ -42,6 +43,8 @@ from implio_pipeline.flows.operations.restore import refuse_old_catalog, refuse_
 from implio_pipeline.flows.operations.waits import oldest_waits
 from implio_pipeline.formats.identifiers import RandomIdentifiers
 from implio_pipeline.formats.limits import LandingPolicy
+from implio_pipeline.formats.pieces import SUFFIXES as LANDING_SUFFIXES
+from implio_pipeline.formats.request_files import SUFFIXES as REQUEST_SUFFIXES
 from implio_pipeline.ports.accounts import AccountServices
 from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings, new_settings_text
 from implio_pipeline.stores.catalog.access import SqlPeople
@@ -51,12 +54,12 @@ from implio_pipeline.stores.clock import SystemClock
 from implio_pipeline.stores.dagster_checks import check_celery, check_k8s, check_storage
 from implio_pipeline.stores.dagster_state import orchestration_facts
 from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
-from implio_pipeline.stores.exports import ExportFolder
-from implio_pipeline.stores.inbox_folder import InboxFolder
+from implio_pipeline.stores.exports import ExportStore
+from implio_pipeline.stores.inbox import WatchedInbox, inbox_folder, is_refusal
 from implio_pipeline.stores.keys.cache import KeyCache
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.keys.rings import RegionalKeyRing
-from implio_pipeline.stores.landing.zone import LandingFolder
+from implio_pipeline.stores.landing.zone import LandingBucket, LandingFolder, is_team
 from implio_pipeline.stores.ledger.batch_file import BatchFile
 from implio_pipeline.stores.ledger.batch_objects import BatchObjects, check_lock
 from implio_pipeline.stores.ledger.chain import Chain
@@ -76,6 +79,7 @@ from implio_pipeline.stores.sign_in_secrets import LocalSignInSecrets
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.storage import RegionStorage
 from implio_pipeline.stores.vault.vault import EncryptedVault
+from implio_pipeline.stores.watched_bucket import BucketRules, WatchedBucket
 from implio_pipeline.stores.webhook_client import HttpWebhookClient
 from implio_pipeline.verify import ChainSource
 
@@ -84,8 +88,8 @@ if TYPE_CHECKING:
 
 _ALLOWED_BEFORE = {"samples", "README.md", ".gitignore"}
 """Names that a folder may contain before it becomes a home."""
-HOME_FOLDERS = ("landing", "requests", "requests/inbox", "catalog", "tmp", "set-aside", "keys", "vault")
-"""The folders of a new home."""
+_HOME_FOLDERS = ("catalog", "tmp", "keys")
+"""The folders that every home has, wherever its objects are."""
 
 
 class OpenHome:
@@ -218,13 +222,27 @@ class OpenHome:
         return self.clock.now()
 
     @cached_property
-    def set_aside(self) -> SetAside:
-        """Landing and request files that could not be read, sealed."""
-        return SetAside(self.settings.home / "set-aside", self.catalog.set_aside_keys, self.clock)
+    def buckets(self) -> dict[str, ObjectBucket]:
+        """The buckets that are not of one region, by what is in them."""
+        settings = self.settings
+        places = {
+            "landing files": settings.landing_place,
+            "request files": settings.inbox_place,
+            "files set aside": settings.set_aside_place,
+            "exports": settings.exports_place,
+        }
+        return {
+            name: ObjectBucket(BucketAddress.parse(place)) for name, place in places.items() if isinstance(place, str)
+        }
 
     @cached_property
-    def landing(self) -> LandingFolder:
-        """The folders that landing files are dropped into."""
+    def set_aside(self) -> SetAside:
+        """Landing and request files that could not be read, sealed."""
+        return SetAside(self._place(self.settings.set_aside.url), self.catalog.set_aside_keys, self.clock)
+
+    @cached_property
+    def landing(self) -> LandingFolder | LandingBucket:
+        """What landing files are dropped into."""
         landing = self.settings.landing
         archive = landing.archive_folder if landing.after == "archive" else None
         policy = LandingPolicy(
@@ -232,29 +250,53 @@ class OpenHome:
             first_at=start_of(date.fromisoformat(self.settings.first_day)),
             archive=None if archive is None else self.settings.below(archive),
         )
-        return LandingFolder(
-            self.settings.home / "landing", self.keychain, self.set_aside, clock=self.clock, policy=policy
-        )
+        place = self.settings.landing_place
+        if isinstance(place, Path):
+            return LandingFolder(place, self.keychain, self.set_aside, clock=self.clock, policy=policy)
+        watched = self._watched("landing files", ClaimKind.LANDING, suffixes=LANDING_SUFFIXES, is_group=is_team)
+        return LandingBucket(watched, self.keychain, self.set_aside, clock=self.clock, policy=policy)
 
     @cached_property
-    def inbox(self) -> InboxFolder:
-        """The folder that request files are dropped into."""
-        return InboxFolder(
-            self.settings.home / "requests" / "inbox",
+    def inbox(self) -> WatchedInbox:
+        """What request files are dropped into."""
+        place = self.settings.inbox_place
+        if isinstance(place, Path):
+            folder = inbox_folder(place, clock=self.clock, settle_seconds=self.settings.landing.settle_seconds)
+            return WatchedInbox(folder, self.set_aside)
+        is_group = frozenset(self.settings.requests.requesters).__contains__
+        return WatchedInbox(
+            self._watched("request files", ClaimKind.INBOX, suffixes=REQUEST_SUFFIXES, is_group=is_group),
             self.set_aside,
-            clock=self.clock,
-            settle_seconds=self.settings.landing.settle_seconds,
         )
+
+    def _watched(
+        self, name: str, kind: ClaimKind, *, suffixes: Sequence[str], is_group: Callable[[str], bool]
+    ) -> WatchedBucket:
+        rules = BucketRules(
+            kind=kind,
+            suffixes=suffixes,
+            is_group=is_group,
+            is_ignored=is_refusal,
+            scratch=self.settings.home / "tmp",
+        )
+        return WatchedBucket(self.buckets[name], self.catalog.claims, rules, clock=self.clock)
 
     @cached_property
     def leftovers(self) -> LeftoverFolders:
         """Temporary files that killed processes left."""
-        return LeftoverFolders(home=self.settings.home)
+        landing, inbox = self.settings.landing_place, self.settings.inbox_place
+        return LeftoverFolders(
+            home=self.settings.home,
+            landing=landing if isinstance(landing, Path) else None,
+            inbox=inbox if isinstance(inbox, Path) else None,
+            reports=[self.buckets[name] for name in ("landing files", "request files") if name in self.buckets],
+            stores=[self.exports, *self.buckets.values()],
+        )
 
     @cached_property
-    def exports(self) -> ExportFolder:
+    def exports(self) -> ExportStore:
         """Exports for access requests."""
-        return ExportFolder(self.settings.home / "exports")
+        return ExportStore(self._place(self.settings.exports.url), self.settings.exports_place)
 
     @cached_property
     def webhook_client(self) -> HttpWebhookClient:
@@ -380,22 +422,24 @@ class OpenHome:
         # 2. This machine.
         yield Checkup(
             about="Folders of the home",
-            examine=lambda: check_folders([home, *(home / name for name in HOME_FOLDERS if name != "requests")]),
+            examine=lambda: check_folders([home, *_folders_of(settings)]),
         )
         for region, place in self.vault_places.items():
             if not isinstance(place, ObjectFolder):
                 yield Checkup(about=f"Bucket of region {region}", examine=partial(_bucket_findings, place, self.clock))
+        for name, bucket in self.buckets.items():
+            yield Checkup(about=f"Bucket of {name}", examine=partial(_bucket_findings, bucket, self.clock))
         yield Checkup(about="Disk", examine=lambda: check_disk(home))
         yield Checkup(
             about="Certificate of the API server",
             examine=lambda: check_certificate(*self._server_paths(), now=self.clock.now()),
         )
         # 3. The bucket of the ledger, and whether it forbids to delete.
-        if (bucket := self.ledger_bucket) is not None:
+        if (of_ledger := self.ledger_bucket) is not None:
             yield Checkup(
-                about="Bucket of the ledger", examine=lambda: check_bucket(bucket, now=self.clock.now, may_lock=True)
+                about="Bucket of the ledger", examine=lambda: check_bucket(of_ledger, now=self.clock.now, may_lock=True)
             )
-            yield Checkup(about="Lock of the ledger", examine=lambda: check_lock(bucket))
+            yield Checkup(about="Lock of the ledger", examine=lambda: check_lock(of_ledger))
         # 4. Dagster, and what executes its runs.
         yield Checkup(
             about="Dagster",
@@ -541,15 +585,13 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
         raise HomeExists(f"{home} holds other things: {', '.join(sorted(held - _ALLOWED_BEFORE)[:3])}")
     make_folder(home)
     settings = Settings(home=home)
-    for folder in HOME_FOLDERS:
-        make_folder(home / folder)
+    for folder in _folders_of(settings):
+        make_folder(folder)
     with closing(OpenHome(settings)) as opened:
         opened.key_ring.make(HOME)
         if opened.catalog.has_teams():
             raise HomeExists("the database of the new home's catalog has the teams of another home")
-        for name, region in settings.regions.items():
-            if not is_bucket(region.vault):
-                make_folder(settings.below(Path(region.vault)))
+        for name in settings.regions:
             opened.key_ring.make(Region(name))
         opened.server_files()
         opened.make_ledger()
@@ -587,7 +629,19 @@ def _freeze_modules() -> None:
     gc.freeze()
 
 
+def _folders_of(settings: Settings) -> list[Path]:
+    """Return the folders of a new home, without those whose content is in a bucket."""
+    urls = [settings.landing.url, settings.requests.url, settings.set_aside.url]
+    urls += [region.vault for region in settings.regions.values()]
+    below = [settings.home / name for name in _HOME_FOLDERS]
+    return below + [settings.below(Path(url)) for url in urls if not is_bucket(url)]
+
+
 def _refuse_misplaced(opened: OpenHome) -> None:
+    # Several prefixes of one bucket have the same settings.
+    for name, bucket in {bucket.address.bucket: (name, bucket) for name, bucket in opened.buckets.items()}.values():
+        refuse_if_it_keeps(bucket)
+        check_shared_bucket(name, opened.settings.places, location_of(bucket))
     for place in opened.settings.places:
         if is_bucket(opened.settings.regions[place.region].vault):
             _check_bucket(opened.vault_places[place.region], place)

@@ -138,7 +138,7 @@ def _land(story: Story, opened: "OpenHome", *, items: int, days: int) -> DemoPla
     with story.timed("land", "Writing landing files"):
         demo_steps.make_teams(opened)
         plan = demo_steps.land(
-            opened.settings.home / "landing", today=opened.clock.now().date(), items=items, days=days
+            Path(opened.settings.landing_place), today=opened.clock.now().date(), items=items, days=days
         )
     files, cut = count(len(plan.files), "file"), sum(file.kind.value == "unreadable" for file in plan.files)
     story.show(good(f"{count(plan.good, 'item')} of {count(days, 'day')} in {files}: JSON, NDJSON, CSV, gzip"))

@@ -183,7 +183,7 @@ def _take(context: typer.Context) -> None:
     with opened_home(context) as (session, opened):
         taken = take_requests(opened)
         accepted = outcomes_of(opened, taken.accepted)
-        inbox = opened.settings.home / "requests" / "inbox"
+        inbox = opened.settings.inbox_place
     shape = {
         "files": taken.files,
         "accepted": [request_view(*each) for each in accepted],

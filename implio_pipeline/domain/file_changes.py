@@ -176,7 +176,7 @@ class Change:
     """One change of the catalog, committed as a whole or not at all.
 
     The commit fails if a file of `remove` is no longer live, the team's newest tombstone is not `planned_at`, its
-    newest legal hold is not `held_at`, or one of `claims` was taken over. The keys of removed files are destroyed in
+    newest legal hold is not `held_at`, or one of the claims was taken over. The keys of removed files are destroyed in
     the same transaction.
     """
 
@@ -188,6 +188,8 @@ class Change:
     committed_at: datetime
     claims: tuple[Claim, ...] = ()
     """The claims on the work, which the commit gives back."""
+    kept_claims: tuple[Claim, ...] = ()
+    """Claims that the commit only checks, because the work goes on after it: a landing file is removed later."""
     add: tuple[SealedFile, ...] = ()
     remove: tuple[FileId, ...] = ()
     queue: tuple[QueueEntry, ...] = ()

@@ -147,6 +147,27 @@ def check_bucket_location(place: Place, told: str | None) -> None:
         raise ResidencyRefused(facts, code="bucket-elsewhere")
 
 
+def check_shared_bucket(about: str, places: Iterable[Place], told: str | None) -> None:
+    """Check that a bucket that all regions share is where the items of each may be.
+
+    Args:
+        about: What is in it.
+        places: The regions in the settings.
+        told: The region of AWS that the bucket names; `None` if it names none.
+
+    Raises:
+        ResidencyRefused: `bucket-elsewhere`: a region is kept in the EU, and the bucket is neither there nor in the
+            country in which the settings host that region.
+    """
+    country = None if told is None else AWS_COUNTRIES.get(told)
+    if country is None or country in EEA:
+        return
+    for place in places:
+        if place.kept_in is KeptIn.EU and place.location != country:
+            facts = f"the bucket of {about} is in {told} ({country}), and region {place.region} is kept in the EU"
+            raise ResidencyRefused(facts, code="bucket-elsewhere")
+
+
 def check_residency(
     places: Iterable[Place],
     processors: Iterable[Processor],

@@ -11,6 +11,18 @@ from typing import Protocol
 from implio_pipeline.domain.claims import Claim, ClaimKind, WorkInHand
 
 
+class Claiming(Protocol):
+    """One worker, as a store sees it that hands out what it claims: `flows/work.py` has it."""
+
+    def claim(
+        self, kind: ClaimKind, units: Collection[str], *, most: int | None = None, is_whole: bool = False
+    ) -> tuple[Claim, ...]:
+        """Claim units that are free. See `Claims.claim`."""
+
+    def give_back(self, claims: Collection[Claim]) -> None:
+        """Give claims back."""
+
+
 class Claims(Protocol):
     """The claims of one catalog."""
 

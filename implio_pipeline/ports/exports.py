@@ -32,8 +32,8 @@ class Exports(Protocol):
             ExportRefused: nothing can be encrypted to the certificate.
         """
 
-    def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> PurePath:
-        """Write an export into a new folder of mode 0700, durable on return. Returns the folder.
+    def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> str:
+        """Write an export into a new folder, durable on return. Returns the folder's path, or its address in a bucket.
 
         The export is remembered before its first file is written, so that no file of it can be left behind.
 

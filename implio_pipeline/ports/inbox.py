@@ -1,4 +1,7 @@
-"""The folder that request files are dropped into: `requests/inbox/`."""
+"""Where request files are dropped: `requests/inbox/`, or a bucket with a folder for each who may ask.
+
+A file is taken when it is whole, and by one process at a time, as a landing file is (`landing.py`).
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -7,8 +10,10 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Protocol
 
+from implio_pipeline.domain.claims import Claim
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.request import RequestDraft
+from implio_pipeline.ports.claims import Claiming
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,11 +29,15 @@ class InboxEntry:
 class InboxFile(Protocol):
     """A request file that this process has claimed. No other process takes it."""
 
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims on it. None in a folder, where a lock ends with its process."""
+
     def entries(self) -> list[InboxEntry]:
         """Return its requests in order. A file that cannot be parsed is one refused entry at position 0.
 
-        A request was received when the file was last written, by the file's date, and never later than now. Who asks is
-        the file's owner.
+        A request was received when the file was last written, by its date there. Who asks is the file's owner; in a
+        bucket, whoever may write below that folder.
         """
 
     def finish(self, refused: Sequence[tuple[int, ImplioError]]) -> None:
@@ -39,7 +48,7 @@ class InboxFile(Protocol):
 
 
 class Inbox(Protocol):
-    """The folder `requests/inbox/`."""
+    """The request files that wait."""
 
     def waiting(self) -> list[PurePath]:
         """Return files that are ready to be taken. Their number is bounded, since a folder may hold millions."""
@@ -53,5 +62,9 @@ class Inbox(Protocol):
     def refusals(self) -> int:
         """Return the number of reports on refused requests that nobody has removed."""
 
-    def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
-        """Yield the waiting files, each claimed for this process. Files that a killed process claimed come first."""
+    def claim(self, worker: Claiming) -> Iterator[AbstractContextManager[InboxFile]]:
+        """Yield the waiting files, each claimed. In a folder, those that a killed process claimed come first.
+
+        Args:
+            worker: For whom files of a bucket are claimed.
+        """

@@ -1,4 +1,12 @@
-"""The folders that landing files are dropped into: `landing/<team>/`."""
+"""Where landing files are dropped: `landing/<team>/`, in a folder or in a bucket.
+
+Rules, in both worlds:
+
+* A file is taken when it is whole, and by one process at a time. In a folder, a lock of the file and a rename ensure
+  that; in a bucket, a claim in the catalog.
+* A file lies directly in its team's folder. Hidden names, and those of incomplete files, are never taken.
+* A file that is not finished comes back unchanged. A file that arrives under the same name meanwhile is never lost.
+"""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -6,7 +14,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
+from implio_pipeline.domain.claims import Claim
 from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.ports.claims import Claiming
 from implio_pipeline.ports.rows import Rows
 
 
@@ -44,8 +54,12 @@ class LandingFile(Protocol):
     """The batch id of its items."""
 
     @property
+    def claims(self) -> tuple[Claim, ...]:
+        """The claims on it, which its commit checks. None in a folder, where a lock ends with its process."""
+
+    @property
     def size_bytes(self) -> int:
-        """Its size in the folder."""
+        """Its size where it was dropped."""
 
     @property
     def arrived_at(self) -> datetime:
@@ -92,7 +106,7 @@ class LandingClaim(AbstractContextManager[LandingFile], Protocol):
 
 
 class LandingZone(Protocol):
-    """The folders `landing/<team>/`. Methods with `but` ignore the files with these marks."""
+    """The landing files of all teams. Methods with `but` ignore the files with these marks."""
 
     def waiting(self, *, but: Collection[str] = ()) -> Mapping[TeamId, list[date]]:
         """Return the days of arrival of the files that are ready to be taken, by team."""
@@ -113,12 +127,13 @@ class LandingZone(Protocol):
         """Return folders that differ from a team's name only by case, blanks or Unicode form, with that team."""
 
     def claim(
-        self, team: TeamId, *, since: datetime | None = None, but: Collection[str] = ()
+        self, team: TeamId, worker: Claiming, *, since: datetime | None = None, but: Collection[str] = ()
     ) -> Iterator[LandingClaim]:
-        """Yield a team's waiting files, each claimed for this process. Files that a killed process claimed come first.
+        """Yield a team's waiting files, each claimed. In a folder, those that a killed process claimed come first.
 
         Args:
             team: Whose files.
+            worker: For whom files of a bucket are claimed.
             since: A file that is dated earlier, or before the policy's first instant, arrives when it is claimed.
             but: Marks to leave out. They are looked up when a file is reached, so the caller may add to them.
         """

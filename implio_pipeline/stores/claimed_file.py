@@ -15,15 +15,17 @@ import os
 import pwd
 import signal
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
 
-from implio_pipeline.domain.instants import FIRST_BELIEVED
-from implio_pipeline.stores.durable import make_folder, sync_folder
+from typing_extensions import override
+
+from implio_pipeline.domain.claims import Claim
+from implio_pipeline.stores.durable import make_folder, sync_folder, write_beside
+from implio_pipeline.stores.watched_place import TakenFile
 
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -94,8 +96,8 @@ def _mark_of(fd: int) -> str:
     return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
-class ClaimedFile:
-    """A file that only this process may use.
+class ClaimedFile(TakenFile):
+    """A file in a folder that only this process may use.
 
     Args:
         file: The file, locked by this process.
@@ -116,41 +118,43 @@ class ClaimedFile:
         self.claimed_at = file.opened_at
         self.mark = file.mark
         self.owner = file.owner
+        self.claims: tuple[Claim, ...] = ()
         self.home = home
         self.name = name
         self.claimed_name = path.name
         self.suffix = suffix
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def arrived_at(self, *, first_at: datetime = FIRST_BELIEVED) -> datetime:
-        """Return the file's own date, or when it was claimed if that date is before `first_at` or in the future."""
-        # Archives, copies and devices without a clock give files dates such as 1970 or 1980.
-        return self.modified_at if first_at <= self.modified_at < self.claimed_at else self.claimed_at
-
+    @override
     def open(self) -> io.BufferedReader:
-        """Return a reader from the start of the file. Closing it does not end the claim."""
-        return io.BufferedReader(_Reader(self._fd), 1 << 20)
+        return reader_of(self._fd)
 
+    @override
     def has_changed(self) -> bool:
-        """Return whether somebody wrote to the file after it was claimed."""
         return _written(self._fd) != self._as_claimed
 
+    @override
+    def report(self, name: str, content: bytes, *, others: Iterable[str] | None = None, below: str = "") -> None:
+        folder = self.home / below
+        if below:
+            # Others can write to the folder. A link or file with the name of the reports' folder is removed.
+            if folder.is_symlink() or folder.is_file():
+                folder.unlink()
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+        write_beside(folder, name, content, others=others)
+
+    @override
     def remove(self) -> None:
-        """Unlink the file."""
         self._end(self._path.unlink)
 
+    @override
     def move(self, folder: Path) -> None:
-        """Move the file into another folder, under its claimed name."""
         make_folder(folder)
         self._end(lambda: os.replace(self._path, folder / self._path.name))  # noqa: PTH105
 
+    @override
     def release(self) -> None:
-        """Return the file to its folder. If another file has its name now, it gets its claimed name."""
+        # If another file has its name now, it gets its claimed name.
         self._end(self._return)
 
     def _return(self) -> None:
@@ -171,6 +175,11 @@ class ClaimedFile:
             sync_folder(self._path.parent)
         finally:
             os.close(self._fd)  # ends the lock
+
+
+def reader_of(fd: int) -> io.BufferedReader:
+    """Return a reader from the start of an open file. Closing it leaves the descriptor open."""
+    return io.BufferedReader(_Reader(fd), 1 << 20)
 
 
 class _Reader(io.RawIOBase):

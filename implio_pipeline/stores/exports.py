@@ -1,8 +1,9 @@
-"""Write exports for access and portability requests (GDPR Art. 15 and 20), each in a folder of mode 0700.
+"""Write exports for access and portability requests (GDPR Art. 15 and 20), each in a folder of its own.
 
 Rules:
 
 * An export is recorded before its folder is made, so that it is purged even if the process dies while it writes.
+* On this machine a folder has mode 0700. In a bucket, its policy alone decides who may read.
 * If there is a recipient, every file except the manifest is a CMS envelope (RFC 5652, DER, AES-256-CBC, the key
   encrypted for an RSA certificate). `openssl cms -decrypt` opens it.
 * An envelope encrypts and does not authenticate. So the manifest has the SHA-256 of each file, and the signed ledger
@@ -13,7 +14,6 @@ Rules:
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -36,22 +36,27 @@ from implio_pipeline.domain.export import ExportRecord, ExportRefused, PackedFil
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.ports.exports import Exports
 from implio_pipeline.ports.rows import Rows
-from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
+from implio_pipeline.stores.durable import sync_folder, write_whole
+from implio_pipeline.stores.objects.objects import Objects
 
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_RECORD_NAME = re.compile(r"[0-9a-f]{32}\.json", re.ASCII)
 _RECORD, _PART, _ENVELOPE = ".json", ".part", ".p7m"
 _MIN_RSA_BITS = 2048
 
 
-class ExportFolder(Exports):
-    """The folder with the records of all exports, and with the exports that have no folder of their own elsewhere.
+class ExportStore(Exports):
+    """The records of all exports, and the exports that have no folder of their own elsewhere; in a folder or a bucket.
 
     Args:
-        folder: Holds the record of each export, `<id>.json`, and the export itself, `<id>/`, unless it is elsewhere.
+        objects: Holds the record of each export, `<id>.json`, and the files of the export, `<id>/…`, unless it is
+            elsewhere.
+        place: The folder of the objects, or the address of their bucket.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, objects: Objects, place: Path | str) -> None:
+        self._objects = objects
+        self._place = place
 
     @override
     def new_id(self) -> str:
@@ -73,18 +78,20 @@ class ExportFolder(Exports):
         return PackedFile(name=name, records=len(lines), content=content, digest=sha256(content).hexdigest())
 
     @override
-    def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> PurePath:
-        # 1. Record the export, durable, before any part of it is written.
-        make_folder(self._folder)
-        target = self._folder / record.export_id if folder is None else Path(folder).absolute()
-        if os.path.lexists(target):
+    def put(self, record: ExportRecord, files: Sequence[PackedFile], *, folder: PurePath | None) -> str:
+        export_id = record.export_id
+        target = None if folder is None else Path(folder).absolute()
+        if target is not None and os.path.lexists(target):
             raise ExportRefused("the folder for the export exists already", code="folder-taken")
-        _write(self._path(record.export_id), msgspec.json.encode(replace(record, folder=str(target))))
-        # 2. Make the folder. It must be new, so that no other process has it open.
+        where = self._ours(export_id) if target is None else str(target)
+        # 1. Record the export, durable, before any part of it is written.
+        self._objects.put_new(_key(export_id), msgspec.json.encode(replace(record, folder=where)))
+        # 2. Make a folder elsewhere. It must be new, so that no other process has it open.
         try:
-            target.mkdir(mode=0o700)
+            if target is not None:
+                target.mkdir(mode=0o700)
         except OSError as error:
-            self._path(record.export_id).unlink(missing_ok=True)
+            self._objects.delete([_key(export_id)])
             if isinstance(error, FileExistsError | FileNotFoundError):
                 raise ExportRefused(
                     "the folder for the export exists, or the one above it does not", code="folder-taken"
@@ -93,47 +100,83 @@ class ExportFolder(Exports):
         # 3. Write the files. If one fails, delete the export.
         try:
             for file in files:
-                _write(target / file.name, file.content)
-            sync_folder(target.parent)
+                if target is None:
+                    self._objects.put_new(f"{export_id}/{file.name}", file.content)
+                else:
+                    _write(target / file.name, file.content)
+            if target is not None:
+                sync_folder(target.parent)
         except BaseException:
-            self.discard(record.export_id)
+            self.discard(export_id)
             raise
-        return target
+        return where
 
     @override
     def all(self) -> list[ExportRecord]:
-        paths = [path for path in self._folder.glob(f"*{_RECORD}") if _ID.fullmatch(path.stem)]
-        found = [msgspec.json.decode(path.read_bytes(), type=ExportRecord) for path in paths]
+        found = [record for _, record in self._records() if record is not None]
         return sorted(found, key=lambda record: (record.created_at, record.export_id))
 
     @override
     def is_whole(self, record: ExportRecord) -> bool:
-        folder = Path(record.folder)
-        return folder != self._folder / record.export_id or all((folder / name).exists() for name in record.digests)
+        if record.folder != self._ours(record.export_id):
+            return True
+        names = {f"{record.export_id}/{name}": digest for name, digest in record.digests.items()}
+        read = self._objects.get_many(names)
+        return all(content is not None and sha256(content).hexdigest() == names[key] for key, content in read)
 
     @override
     def discard(self, export_id: str) -> None:
-        path = self._path(export_id)
-        if not _ID.fullmatch(export_id) or not path.exists():
+        record = self._record(export_id)
+        if record is None:
             raise FileMissing("no export has this id", remedy="List the exports and name one of them.")
-        record = msgspec.json.decode(path.read_bytes(), type=ExportRecord)
         target = Path(record.folder)
-        if target == self._folder / export_id:
-            shutil.rmtree(target, ignore_errors=True)
+        if record.folder == self._ours(export_id):
+            self._objects.delete([each.key for each in self._objects.listing(f"{export_id}/")])
+            if isinstance(self._place, Path):
+                sync_folder(self._place)
         elif target.is_dir() and not target.is_symlink():
             for name, digest in record.digests.items():
                 _unlink_unaltered(target / name, digest)
                 (target / f"{name}{_PART}").unlink(missing_ok=True)
             with suppress(OSError):  # somebody put other files there
                 target.rmdir()
-        if target.parent.is_dir():
             sync_folder(target.parent)
         # Delete the record last: after a crash the export is still listed, and is purged again.
-        path.unlink(missing_ok=True)
-        sync_folder(self._folder)
+        self._objects.delete([_key(export_id)])
 
-    def _path(self, export_id: str) -> Path:
-        return self._folder / f"{export_id}{_RECORD}"
+    def sweep(self, *, older_than: datetime) -> int:
+        """Delete records that a crash cut short. Their exports had no file yet. Returns how many."""
+        cut = [key for key, record in self._records() if record is None]
+        seen = [each for each in map(self._objects.look, cut) if each is not None and each.written_at < older_than]
+        self._objects.delete([each.key for each in seen])
+        return len(seen)
+
+    def _records(self) -> Iterator[tuple[str, ExportRecord | None]]:
+        """Yield the keys of records, each with the record; `None` for one that is cut."""
+        keys = [each.key for each in self._objects.listing() if _RECORD_NAME.fullmatch(each.key)]
+        for key, content in self._objects.get_many(keys):
+            if content is not None:
+                yield key, _decoded(content)
+
+    def _record(self, export_id: str) -> ExportRecord | None:
+        try:
+            return _decoded(self._objects.get(_key(export_id))) if _ID.fullmatch(export_id) else None
+        except FileMissing:
+            return None
+
+    def _ours(self, export_id: str) -> str:
+        return f"{self._place}/{export_id}"
+
+
+def _key(export_id: str) -> str:
+    return f"{export_id}{_RECORD}"
+
+
+def _decoded(content: bytes) -> ExportRecord | None:
+    try:
+        return msgspec.json.decode(content, type=ExportRecord)
+    except msgspec.DecodeError:
+        return None
 
 
 def _write(path: Path, content: bytes) -> None:

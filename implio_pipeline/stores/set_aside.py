@@ -8,16 +8,15 @@ Rules:
   chunk is bound to the file's id, its position, and whether it is the last. So no chunk can be cut off or moved.
 * A file exists if its sidecar `<id>.json` exists: the sidecar is written last and deleted first. It has no personal
   data.
+* A file of more than 16 chunks is in several parts, in a folder as in a bucket.
 """
 
-import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -29,25 +28,30 @@ from implio_pipeline.formats.ad_shape import landing_line
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.exports import Origin, SetAsideFile, SetAsideFiles
 from implio_pipeline.stores.catalog.home_keys import SqlSetAsideKeys
-from implio_pipeline.stores.durable import make_folder, sync_folder, write_whole
 from implio_pipeline.stores.keys.sealer import OVERHEAD_BYTES, Sealer
+from implio_pipeline.stores.objects.objects import Objects
 
 CHUNK_BYTES = 1 << 20
+_CHUNKS_OF_A_PART = 16
+"""How many chunks one object has, because an object is written from memory."""
+_ID_LENGTH = 32
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
-_SEALED, _SIDECAR, _UNFINISHED = ".sealed", ".json", ".tmp"
+_SIDECAR_NAME = re.compile(r"[0-9a-f]{32}\.json", re.ASCII)
+_OURS = re.compile(r"[0-9a-f]{32}(\.json|(\.[0-9]+)?\.sealed)", re.ASCII)
+_SEALED, _SIDECAR = ".sealed", ".json"
 
 
 class SetAside(SetAsideFiles):
-    """The folder of sealed files.
+    """The sealed files, in a folder or in a bucket.
 
     Args:
-        folder: Holds `<id>.sealed` and `<id>.json` for each file.
+        objects: Holds `<id>.json` and `<id>.sealed` for each file, and `<id>.<part>.sealed` for a large one.
         keys: The keys of the files.
         clock: The present.
     """
 
-    def __init__(self, folder: Path, keys: SqlSetAsideKeys, clock: Clock) -> None:
-        self._folder = folder
+    def __init__(self, objects: Objects, keys: SqlSetAsideKeys, clock: Clock) -> None:
+        self._objects = objects
         self._keys = keys
         self._clock = clock
 
@@ -62,15 +66,16 @@ class SetAside(SetAsideFiles):
             reason: The facts of the failure, without personal data.
         """
         # 1. Make the key first, durable. If a crash follows, the key has no file, and it expires.
-        make_folder(self._folder)
         identifier = secrets.token_hex(16)
         sealer = Sealer(self._keys.make(identifier, now=self._clock.now()))
         # 2. Encrypt the content chunk by chunk.
-        with _new_file(self._path(identifier, _SEALED)) as file:
-            size = 0
-            for index, (chunk, is_last) in enumerate(_chunks(content)):
-                file.write(sealer.seal(chunk, context=_context(identifier, index, is_last=is_last)))
-                size += len(chunk)
+        size, part = 0, bytearray()
+        for index, (chunk, is_last) in enumerate(_chunks(content)):
+            part += sealer.seal(chunk, context=_context(identifier, index, is_last=is_last))
+            size += len(chunk)
+            if is_last or (index + 1) % _CHUNKS_OF_A_PART == 0:
+                self._objects.put_new(_part(identifier, index // _CHUNKS_OF_A_PART), memoryview(part))
+                part = bytearray()
         sealed = SetAsideFile(
             id=identifier,
             origin=origin,
@@ -81,8 +86,7 @@ class SetAside(SetAsideFiles):
             created_at=self._clock.now(),
         )
         # 3. Write the sidecar last. From then on the file exists.
-        text = msgspec.json.format(msgspec.json.encode(sealed))
-        write_whole(self._path(identifier, _SIDECAR), text, unfinished=self._path(identifier, _UNFINISHED))
+        self._objects.put_new(f"{identifier}{_SIDECAR}", msgspec.json.format(msgspec.json.encode(sealed)))
         return identifier
 
     @override
@@ -92,10 +96,13 @@ class SetAside(SetAsideFiles):
 
     def list(self) -> list[SetAsideFile]:
         """Return the files, oldest first."""
+        keys = [each.key for each in self._objects.listing() if _SIDECAR_NAME.fullmatch(each.key)]
         found = []
-        for path in self._folder.glob(f"*{_SIDECAR}"):
-            with suppress(FileMissing, FileNotFoundError):  # not the name of a sidecar, or discarded since
-                found.append(self._sidecar(path.stem))
+        for _, content in self._objects.get_many(keys):
+            # One that is gone was discarded since, and one that is cut is being written, or was left by a crash.
+            with suppress(msgspec.DecodeError):
+                if content is not None:
+                    found.append(msgspec.json.decode(content, type=SetAsideFile))
         return sorted(found, key=lambda one: (one.created_at, one.id))
 
     def open(self, identifier: str) -> Iterator[bytes]:
@@ -106,21 +113,25 @@ class SetAside(SetAsideFiles):
             FileTampered: the file was altered or cut. What was yielded before is authentic.
             KeyMissing: the key, or the root key that wraps it, was destroyed.
         """
-        self._sidecar(identifier)
+        size_bytes = self._sidecar(identifier).size_bytes
         sealer = Sealer(self._keys.open(identifier))
-        step = CHUNK_BYTES + OVERHEAD_BYTES
-        with self._path(identifier, _SEALED).open("rb") as file:
-            sealed, index = file.read(step), 0
-            while True:
-                following = file.read(step)
+        chunks = max(1, -(-size_bytes // CHUNK_BYTES))
+        parts = [_part(identifier, number) for number in range(-(-chunks // _CHUNKS_OF_A_PART))]
+        index, step = 0, CHUNK_BYTES + OVERHEAD_BYTES
+        for part in parts:
+            try:
+                sealed = self._objects.get(part)
+            except FileMissing:
+                sealed = b""
+            for start in range(0, max(1, len(sealed)), step):
+                context = _context(identifier, index, is_last=index == chunks - 1)
                 try:
-                    chunk = sealer.unseal(sealed, context=_context(identifier, index, is_last=not following))
+                    yield sealer.unseal(sealed[start : start + step], context=context)
                 except KeyMissing:  # the key exists, so the content is wrong
                     raise FileTampered(f"the set-aside file {identifier} is not what was sealed") from None
-                yield chunk
-                if not following:
-                    return
-                sealed, index = following, index + 1
+                index += 1
+        if index != chunks:
+            raise FileTampered(f"the set-aside file {identifier} is not what was sealed")
 
     @override
     def discard(self, identifier: str) -> None:
@@ -135,46 +146,42 @@ class SetAside(SetAsideFiles):
 
     def expire(self, before: datetime) -> tuple[str, ...]:
         """Discard the files that were set aside before an instant, and what crashes left. Returns the discarded ids."""
-        expired = tuple(one.id for one in self.list() if one.created_at < before)
+        known = self.list()
+        expired = tuple(one.id for one in known if one.created_at < before)
         # A crash may have left a key without a file, or a file without a sidecar.
         self._discard(expired, with_keys=self._keys.older_than(before))
-        for path in (*self._folder.glob(f"*{_SEALED}"), *self._folder.glob(f"*{_UNFINISHED}")):
-            is_remains = path.suffix != _SEALED or not path.with_suffix(_SIDECAR).exists()
-            if is_remains and path.stat().st_mtime < before.timestamp():
-                path.unlink(missing_ok=True)
+        kept = {one.id for one in known}.difference(expired)
+        self._objects.delete(
+            [
+                each.key
+                for each in self._objects.listing()
+                if _OURS.fullmatch(each.key) and each.key[:_ID_LENGTH] not in kept and each.written_at < before
+            ]
+        )
         return expired
 
     def _discard(self, identifiers: Sequence[str], *, with_keys: Iterable[str] = ()) -> None:
-        # Destroy the keys first, in one transaction. If a crash prevents the unlinking, the files are unreadable.
+        # Destroy the keys first, in one transaction. If a crash prevents the deletion, the files are unreadable.
         if keys := {*identifiers, *with_keys}:
             self._keys.destroy(keys)
-        for identifier in identifiers if self._folder.is_dir() else ():
-            self._path(identifier, _SIDECAR).unlink(missing_ok=True)
-            sync_folder(self._folder)
-            self._path(identifier, _SEALED).unlink(missing_ok=True)
+        for identifier in identifiers:
+            of_file = [each.key for each in self._objects.listing(identifier) if _OURS.fullmatch(each.key)]
+            self._objects.delete(sorted(of_file, key=lambda key: not key.endswith(_SIDECAR)))
 
     def _sidecar(self, identifier: str) -> SetAsideFile:
-        path = self._path(identifier, _SIDECAR)
-        if not _ID.fullmatch(identifier) or not path.exists():
-            raise FileMissing("no set-aside file has this id", remedy="List the set-aside files and name one of them.")
-        return msgspec.json.decode(path.read_bytes(), type=SetAsideFile)
+        if _ID.fullmatch(identifier):
+            with suppress(FileMissing, msgspec.DecodeError):
+                return msgspec.json.decode(self._objects.get(f"{identifier}{_SIDECAR}"), type=SetAsideFile)
+        raise FileMissing("no set-aside file has this id", remedy="List the set-aside files and name one of them.")
 
-    def _path(self, identifier: str, suffix: str) -> Path:
-        return self._folder / f"{identifier}{suffix}"
+
+def _part(identifier: str, number: int) -> str:
+    return f"{identifier}{f'.{number}' if number else ''}{_SEALED}"
 
 
 def _line(row: Mapping[str, Any]) -> bytes:
     """Return a row as a line of a landing file: an item in the form it was sent in, or the text of a rejected item."""
     return f"{row['original_ad']}\n".encode() if "original_ad" in row else landing_line(row)
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file of mode 0600; its content is durable when the block ends without an error."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _chunks(content: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:

@@ -15,56 +15,22 @@ import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
 
+from typing_extensions import override
+
+from implio_pipeline.ports.claims import Claiming
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.stores.claimed_file import ClaimedFile, OpenFile, open_plain
 from implio_pipeline.stores.durable import OPEN_FOLDER, make_folder
+from implio_pipeline.stores.watched_place import ReadyFile, UnclaimedFile, WatchedPlace, is_hidden
 
 CLAIMED = ".claimed"
-_UNFINISHED = (".part", ".filepart", ".tmp", ".crdownload")
-"""Suffixes that programs use while they copy or download a file."""
-_OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
-"""Files that file managers leave behind."""
 _MAX_AHEAD_SECONDS = 60
 """A file with a later date comes from a clock that differs too much. Then only the lease tells whether it is ready."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UnclaimedFile:
-    """A file that cannot be opened or claimed. Entering its context raises the reason, so that it fails alone."""
-
-    mark: str
-    fault: OSError
-    words: str = "that cannot be opened or claimed"
-
-    def __enter__(self) -> NoReturn:
-        raise self.fault
-
-    def __exit__(self, *_: object) -> None:
-        """Do nothing, since nothing was claimed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _ReadyFile:
-    """A file that may be claimed."""
-
-    name: str
-    modified_at: datetime
-    arrived_at: datetime
-    """`OpenFile.changed_at`."""
-    mark: str
-    """See `OpenFile.mark`."""
-    is_left_over: bool = False
-    """Whether it was claimed by a process that died."""
-    fault: OSError | None = None
-    """Why the file could not be examined. Its dates are then unknown."""
-
-
-class WatchedFolder:
+class WatchedFolder(WatchedPlace):
     """One folder, and the folder that its claimed files are moved to.
 
     Args:
@@ -93,14 +59,9 @@ class WatchedFolder:
         self._settle_seconds = settle_seconds
         self._is_ignored = is_ignored
 
-    def ready(self) -> Iterator[_ReadyFile]:
-        """Yield the files that can be claimed, those of dead processes first. The folder is listed lazily.
-
-        A file that cannot be examined is yielded with its fault.
-
-        Raises:
-            OSError: a folder could not be listed.
-        """
+    @override
+    def ready(self) -> Iterator[ReadyFile]:
+        # A file that cannot be examined is yielded with its fault.
         for folder, is_left_over in ((self._claimed, True), (self.folder, False)):
             with _opened_folder(folder) as folder_fd:
                 for name, inode, is_taken in self._entries(folder_fd):
@@ -110,7 +71,7 @@ class WatchedFolder:
                         ready = self._look(name, folder_fd, is_left_over=is_left_over)
                     except OSError as error:
                         now, mark = self._clock.now(), f"{inode:x}"
-                        ready = _ReadyFile(
+                        ready = ReadyFile(
                             name=name,
                             modified_at=now,
                             arrived_at=now,
@@ -121,20 +82,8 @@ class WatchedFolder:
                     if ready:
                         yield ready
 
-    def waiting_since(self, *, but: Collection[str] = ()) -> datetime | None:
-        """Return when the oldest file that can be claimed arrived; `None` when nothing waits.
-
-        Args:
-            but: Marks of files that do not count.
-        """
-        return min((ready.arrived_at for ready in self.ready() if ready.mark not in but), default=None)
-
-    def claim(self, *, but: Collection[str] = ()) -> Iterator[ClaimedFile | UnclaimedFile]:
-        """Claim the ready files, and yield each. Files that another process claims first are left out.
-
-        Args:
-            but: Marks of files that are not claimed. It is read again for each file.
-        """
+    @override
+    def claim(self, worker: Claiming, *, but: Collection[str] = ()) -> Iterator[ClaimedFile | UnclaimedFile]:
         make_folder(self._claimed)
         names: set[str] = set()
         for ready in self.ready():
@@ -150,12 +99,20 @@ class WatchedFolder:
             if claimed is not None:
                 yield claimed
 
+    @override
     def passed_over(self) -> Iterator[str]:
-        """Yield the names of files that are never taken: other suffixes, not plain, or not readable for us."""
+        # Files of other suffixes, those that are not plain, and those that we may not read.
         with _opened_folder(self.folder) as folder_fd:
             for name, _, is_taken in self._entries(folder_fd):
                 if not (is_taken and os.access(name, os.R_OK, dir_fd=folder_fd)):
                     yield name
+
+    @override
+    def count_reports(self, suffix: str) -> int:
+        if not self.folder.is_dir():
+            return 0
+        with os.scandir(self.folder) as entries:
+            return sum(entry.name.endswith(suffix) for entry in entries)
 
     def _entries(self, folder_fd: int | None) -> Iterator[tuple[str, int, bool]]:
         """Yield the names that are not hidden or ignored, with their inodes and whether such files are taken."""
@@ -170,7 +127,7 @@ class WatchedFolder:
     def _suffix(self, name: str) -> str:
         return next((suffix for suffix in self._suffixes if name.lower().endswith(suffix)), "")
 
-    def _look(self, name: str, folder_fd: int, *, is_left_over: bool) -> _ReadyFile | None:
+    def _look(self, name: str, folder_fd: int, *, is_left_over: bool) -> ReadyFile | None:
         now = self._clock.now()
         file = open_plain(name, folder_fd, now=now)
         if file is None:
@@ -187,7 +144,7 @@ class WatchedFolder:
             os.close(file.fd)
         if not is_ready:
             return None
-        return _ReadyFile(
+        return ReadyFile(
             name=name,
             modified_at=file.modified_at,
             arrived_at=file.changed_at,
@@ -195,7 +152,7 @@ class WatchedFolder:
             is_left_over=is_left_over,
         )
 
-    def _claim_one(self, ready: _ReadyFile) -> ClaimedFile | None:
+    def _claim_one(self, ready: ReadyFile) -> ClaimedFile | None:
         if ready.fault is not None:
             raise ready.fault
         with (
@@ -228,12 +185,6 @@ class WatchedFolder:
                 return None
             unless_claimed.pop_all()
         return ClaimedFile(file, self._claimed / name, home=self.folder, name=ready.name, suffix=suffix)
-
-
-def is_hidden(name: str) -> bool:
-    """Return whether a name is hidden, belongs to an operating system, or marks an incomplete file."""
-    # `~$` begins the lock files of an office suite.
-    return name.startswith((".", "~$")) or name.lower() in _OF_SYSTEMS or name.lower().endswith(_UNFINISHED)
 
 
 @contextmanager

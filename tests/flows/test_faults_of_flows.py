@@ -93,7 +93,7 @@ def a_landing_file_that_cannot_be_read(home: Home, number: int) -> Iterator[None
 @contextmanager
 def a_landing_folder_that_cannot_be_listed(home: Home, number: int) -> Iterator[None]:
     home.landing.land(CARS, LandedTable(name="cars", pieces_of_items=[home.table([Ad(task="cars")], team=CARS)]))
-    with failing(type(home.landing), "claim", number, when=lambda team, **_: team == ADS):
+    with failing(type(home.landing), "claim", number, when=lambda team, *_, **__: team == ADS):
         yield
 
 

@@ -16,7 +16,7 @@ from implio_pipeline.flows.deletion.take_requests import take_requests
 from implio_pipeline.orchestration import launches
 from implio_pipeline.orchestration.assets import QUICK_RETRIES
 from implio_pipeline.stores.claimed_file import _mark_of
-from implio_pipeline.stores.inbox_folder import _ClaimedRequests
+from implio_pipeline.stores.inbox import _ClaimedRequests
 from implio_pipeline.stores.landing.claimed import ClaimedLanding
 
 LATER = datetime.now(tz=UTC) + timedelta(days=2)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.claiming import NOBODY
 
 from implio_pipeline.stores import durable
 from implio_pipeline.wiring import init_home, open_home
@@ -45,7 +46,7 @@ def test_a_new_home_is_its_owners_alone(tmp_path: Path, umask: int) -> None:
     init_home(home, files={"dagster.yaml": "telemetry: {enabled: false}"})
     with open_home(home) as opened:
         (home / "landing" / "acme").mkdir()
-        list(opened.landing.claim("acme"))
+        list(opened.landing.claim("acme", NOBODY))
 
     open_to_others = [
         path for path in [home, *home.rglob("*")] if path.stat().st_mode & 0o077 and path.name != "public.pem"

@@ -4,15 +4,17 @@ import getpass
 import json
 import os
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import PurePath
 
 import pytest
+from support.claiming import NOBODY
 from support.set_aside import KeysInMemory
 
 from implio_pipeline.domain.errors import ImplioError, RequestIdReused, TeamUnknown
 from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser
-from implio_pipeline.stores.inbox_folder import InboxFolder
+from implio_pipeline.stores.inbox import WatchedInbox, inbox_folder
+from implio_pipeline.stores.objects.folder import ObjectFolder
 from implio_pipeline.stores.set_aside import SetAside
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -29,8 +31,8 @@ class World:
     def __init__(self, path):
         self.root = path / "inbox"
         self.root.mkdir()
-        self.aside = SetAside(path / "aside", KeysInMemory(), StoppedClock())
-        self.inbox = InboxFolder(self.root, self.aside, clock=StoppedClock())
+        self.aside = SetAside(ObjectFolder(path / "aside"), KeysInMemory(), StoppedClock())
+        self.inbox = WatchedInbox(inbox_folder(self.root, clock=StoppedClock()), self.aside)
 
     def drop(self, name, content, age=60.0):
         path = self.root / name
@@ -39,7 +41,7 @@ class World:
 
     def take(self, name, content):
         self.drop(name, content)
-        with next(self.inbox.claim()) as file:
+        with next(self.inbox.claim(NOBODY)) as file:
             entries = file.entries()
             file.finish([(each.position, each.draft) for each in entries if isinstance(each.draft, ImplioError)])
         return entries
@@ -58,7 +60,7 @@ def codes_in(entries):
 def test_a_request_file_with_a_date_that_cannot_be_was_received_when_it_is_taken(world, year):
     world.drop("a.json", USER, age=NOW.timestamp() - datetime(year, 1, 2, tzinfo=UTC).timestamp())
 
-    with next(world.inbox.claim()) as file:
+    with next(world.inbox.claim(NOBODY)) as file:
         (found,) = file.entries()
 
     assert found.draft.received_at == NOW
@@ -152,7 +154,7 @@ def test_a_link_of_a_refusals_name_is_not_followed(world, tmp_path):
 def test_a_refusal_by_the_flow_is_written_too(world):
     world.drop("ask.json", USER)
 
-    with next(world.inbox.claim()) as file:
+    with next(world.inbox.claim(NOBODY)) as file:
         file.entries()
         file.finish(
             [
@@ -220,14 +222,14 @@ def test_links_pipes_reports_and_young_files_are_left_alone(world, tmp_path):
     world.drop("zipped.json.bz2", USER)
 
     assert world.inbox.waiting() == []
-    assert list(world.inbox.claim()) == []
+    assert list(world.inbox.claim(NOBODY)) == []
 
 
 def test_a_request_file_not_finished_is_put_back(world):
     world.drop("a.json", USER)
 
-    with next(world.inbox.claim()) as file:
+    with next(world.inbox.claim(NOBODY)) as file:
         file.entries()
         assert world.inbox.waiting() == []
 
-    assert world.inbox.waiting() == [Path(world.root / "a.json")]
+    assert world.inbox.waiting() == [PurePath("a.json")]

@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from support.claiming import NOBODY
 from support.set_aside import KeysInMemory
 
 from implio_pipeline.domain.errors import FileMissing, FileTampered, LandingInvalid
@@ -21,6 +22,7 @@ from implio_pipeline.ports.exports import Origin
 from implio_pipeline.stores import watched
 from implio_pipeline.stores.keys.sealer import OVERHEAD_BYTES
 from implio_pipeline.stores.landing.zone import LandingFolder
+from implio_pipeline.stores.objects.folder import ObjectFolder
 from implio_pipeline.stores.set_aside import CHUNK_BYTES, SetAside
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -54,7 +56,7 @@ class World:
         self.team = self.root / TEAM
         self.team.mkdir(parents=True)
         self.clock = StoppedClock()
-        self.aside = SetAside(path / "aside", KeysInMemory(), self.clock)
+        self.aside = SetAside(ObjectFolder(path / "aside"), KeysInMemory(), self.clock)
         self.limits = limits
         self.zone = LandingFolder(
             self.root, KnownKeys(), self.aside, clock=self.clock, limits=self.limits, policy=LandingPolicy(**policy)
@@ -83,7 +85,7 @@ def take(file):
 def test_a_file_is_taken_and_its_plaintext_is_gone(world):
     world.land("items.ndjson", GOOD, GOOD)
 
-    for claim in world.zone.claim(TEAM):
+    for claim in world.zone.claim(TEAM, NOBODY):
         with claim as file:
             rows, report = take(file)
             assert file.arrived_at == NOW - timedelta(seconds=60)
@@ -107,7 +109,7 @@ def test_waiting_tells_the_days_of_arrival_by_team(world):
 def test_a_report_names_positions_and_errors_but_no_value(world):
     world.land("items.jsonl", GOOD, BAD, BAD, BAD, BAD)
 
-    with next(world.zone.claim(TEAM)) as file:
+    with next(world.zone.claim(TEAM, NOBODY)) as file:
         _, report = take(file)
         digest = file.digest()
         file.finish(report)
@@ -125,7 +127,7 @@ def test_a_report_counts_unknown_properties_by_name_without_a_value(world):
     ad = {"content": {"images": [{"src": "s", "alt": "zqzq"}, {"src": "r", "alt": "zqzq"}]}, "user": {"level": "zqzq"}}
     world.land("a.ndjson", *[ad | {"id": str(number)} for number in range(3)], {"id": "x", "content": {}})
 
-    for claimed in world.zone.claim(TEAM):
+    for claimed in world.zone.claim(TEAM, NOBODY):
         with claimed as file:
             (piece,) = file.pieces()
             file.finish(piece.report)
@@ -142,7 +144,7 @@ def test_a_report_is_never_written_through_a_link(world, tmp_path):
     (world.team / ".rejected").symlink_to(elsewhere)
     world.land("items.jsonl", GOOD, BAD)
 
-    with next(world.zone.claim(TEAM)) as file:
+    with next(world.zone.claim(TEAM, NOBODY)) as file:
         file.finish(take(file)[1])
 
     assert list(elsewhere.iterdir()) == []
@@ -163,14 +165,14 @@ def test_what_is_not_a_settled_plain_file_of_a_known_kind_is_left_alone(world, t
     world.land("young.json", GOOD, age=1)
 
     assert world.zone.waiting() == {}
-    assert list(world.zone.claim(TEAM)) == []
-    assert list(world.zone.claim(TeamId("linked"))) == []
+    assert list(world.zone.claim(TEAM, NOBODY)) == []
+    assert list(world.zone.claim(TeamId("linked"), NOBODY)) == []
 
 
 def test_a_file_dated_far_ahead_is_taken_as_of_now(world):
     world.land("ahead.json", GOOD, age=-999_999)
 
-    with next(world.zone.claim(TEAM)) as file:
+    with next(world.zone.claim(TEAM, NOBODY)) as file:
         assert file.arrived_at == NOW
 
 
@@ -179,7 +181,7 @@ def test_items_dated_after_their_file_but_before_its_claim_come_in(world):
     between, after = (NOW + timedelta(seconds=seconds) for seconds in (-59, 1))
     world.land("coarse.ndjson", *(GOOD | {"submittedAt": at.isoformat()} for at in (between, NOW, after)), GOOD)
 
-    with next(world.zone.claim(TEAM)) as file:
+    with next(world.zone.claim(TEAM, NOBODY)) as file:
         rows, report = take(file)
 
     assert [row["submitted_at"] for row in rows] == [between, NOW, NOW - timedelta(seconds=60)]
@@ -199,16 +201,16 @@ def test_a_file_that_somebody_has_open_for_writing_is_left_alone(world):
 def test_a_file_is_claimed_once(world):
     world.land("a.json", GOOD)
 
-    with next(world.zone.claim(TEAM)):
+    with next(world.zone.claim(TEAM, NOBODY)):
         assert world.zone.waiting() == {}
-        assert list(world.zone.claim(TEAM)) == []
+        assert list(world.zone.claim(TEAM, NOBODY)) == []
 
 
 def test_worker_processes_read_a_claimed_file_by_themselves_and_count_its_lines(tmp_path):
     world = World(tmp_path, limits=LandingLimits(chunk_bytes=100, piece_bytes=1, parallel_from_bytes=0))
     world.land("a.ndjson", *([GOOD] * 9), BAD, *([GOOD] * 9), BAD)
 
-    with next(world.zone.claim(TEAM)) as file:
+    with next(world.zone.claim(TEAM, NOBODY)) as file:
         rows, report = take(file)
         file.finish(report)
     world.zone.close()
@@ -222,7 +224,7 @@ def test_a_file_put_back_while_processes_read_it_leaves_no_descriptor_open(tmp_p
     world.land("a.ndjson", *([GOOD] * 90))
     lies = len(list(Path("/proc/self/fd").iterdir()))
 
-    with next(world.zone.claim(TEAM)) as file:
+    with next(world.zone.claim(TEAM, NOBODY)) as file:
         pieces = file.pieces()
         next(pieces)
     pieces.close()  # type: ignore[attr-defined]
@@ -235,7 +237,7 @@ def test_a_file_put_back_while_processes_read_it_leaves_no_descriptor_open(tmp_p
 def test_a_file_not_finished_is_put_back_under_its_name(world):
     world.land("a.json", GOOD)
 
-    with pytest.raises(ZeroDivisionError), next(world.zone.claim(TEAM)):
+    with pytest.raises(ZeroDivisionError), next(world.zone.claim(TEAM, NOBODY)):
         raise ZeroDivisionError
 
     assert world.left() == ["acme/a.json"]
@@ -244,7 +246,7 @@ def test_a_file_not_finished_is_put_back_under_its_name(world):
 def test_a_file_put_back_never_replaces_one_that_has_come_meanwhile(world):
     world.land("a.json", GOOD)
 
-    with next(world.zone.claim(TEAM)) as file:
+    with next(world.zone.claim(TEAM, NOBODY)) as file:
         world.land("a.json", BAD)
         file.release()
 
@@ -258,7 +260,7 @@ def test_a_file_claimed_by_a_process_that_died_is_offered_again(world):
         "import os, sys; sys.path[:0] = sys.argv[2:]; from test_landing_zone import *\n"
         "w = World.__new__(World); root = Path(sys.argv[1])\n"
         "zone = LandingFolder(root, KnownKeys(), None, clock=StoppedClock())\n"
-        "claim = next(zone.claim(TEAM)).__enter__(); os._exit(9)"
+        "claim = next(zone.claim(TEAM, NOBODY)).__enter__(); os._exit(9)"
     )
 
     code = subprocess.run(
@@ -269,7 +271,7 @@ def test_a_file_claimed_by_a_process_that_died_is_offered_again(world):
     assert code == 9
     assert world.left()[0].startswith(".claimed/acme/")
     assert TEAM in world.zone.waiting()
-    with next(world.zone.claim(TEAM)) as file:
+    with next(world.zone.claim(TEAM, NOBODY)) as file:
         rows, report = take(file)
         file.finish(report)
     assert len(rows) == 1
@@ -279,7 +281,7 @@ def test_a_file_claimed_by_a_process_that_died_is_offered_again(world):
 def test_a_file_written_to_while_it_is_read_is_refused(world):
     world.land("a.ndjson", GOOD)
 
-    with next(world.zone.claim(TEAM)) as file:
+    with next(world.zone.claim(TEAM, NOBODY)) as file:
         [path] = (world.root / ".claimed" / TEAM).iterdir()
         with path.open("a") as late:
             late.write("\n{}")
@@ -291,7 +293,7 @@ def test_a_policy_may_archive_what_was_taken(tmp_path):
     world = World(tmp_path, archive=tmp_path / "archive")
     world.land("a.json", GOOD)
 
-    with next(world.zone.claim(TEAM)) as file:
+    with next(world.zone.claim(TEAM, NOBODY)) as file:
         file.finish(take(file)[1])
 
     assert world.left() == []
@@ -301,7 +303,7 @@ def test_a_policy_may_archive_what_was_taken(tmp_path):
 def test_a_file_set_aside_is_sealed_and_can_be_opened_again(world, tmp_path):
     content = world.land("a.json", "zqzq-canary").read_bytes()
 
-    with next(world.zone.claim(TEAM)) as file:
+    with next(world.zone.claim(TEAM, NOBODY)) as file:
         with pytest.raises(LandingInvalid):
             take(file)
         file.set_aside("landing-invalid: no array")
@@ -394,7 +396,7 @@ def test_a_file_that_cannot_be_looked_at_or_claimed_hides_no_other_and_fails_alo
     monkeypatch.setattr(owner, name, refused)
 
     # when they are claimed
-    claims, bad = list(world.zone.claim(TeamId("ads"))), []
+    claims, bad = list(world.zone.claim(TeamId("ads"), NOBODY)), []
     for claim in claims:
         try:
             with claim as file:
@@ -405,7 +407,7 @@ def test_a_file_that_cannot_be_looked_at_or_claimed_hides_no_other_and_fails_alo
     # then all come, and the bad one raises when it is entered; it has a mark by which it is left alone, and waits still
     assert (len(claims), len(bad)) == (3, 1)
     assert "bad" not in bad[0].words
-    assert bad[0].mark not in [_put_back(claim) for claim in world.zone.claim(TeamId("ads"), but={bad[0].mark})]
+    assert bad[0].mark not in [_put_back(claim) for claim in world.zone.claim(TeamId("ads"), NOBODY, but={bad[0].mark})]
     marks = {claim.mark for claim in claims}
     assert world.zone.waiting(but=marks) == {}
     assert world.zone.has(TeamId("ads"), marks | {"gone"}) == marks
@@ -422,7 +424,7 @@ def test_the_mark_of_a_file_is_the_same_after_it_was_put_back_and_another_once_i
         if content is not None:
             path.write_text(content)
             os.utime(path, (NOW.timestamp() - 60,) * 2)
-        with next(world.zone.claim(TeamId("ads"))) as file:
+        with next(world.zone.claim(TeamId("ads"), NOBODY)) as file:
             marks.append(file.mark)
 
     assert marks[0] == marks[1] != marks[2]

@@ -14,9 +14,7 @@ from implio_pipeline.flows.operations.housekeep import STRAY_AGE, housekeep
 LEFT = {
     "a report of a landing file": "landing/ads/.rejected/.0123456789abcdef.tmp",
     "a report of a request file": "requests/inbox/.0123456789abcdef.tmp",
-    "what is known of a file set aside": f"set-aside/{'a' * 32}.tmp",
     "a root key that never got its name": "keys/eu/.identity.2.key.01234567.new",
-    "a record of an export": f"exports/{'b' * 32}.json.part",
     "what a query spilled": "tmp/duckdb_temp_storage_S32K-0.tmp",
 }
 OTHERS = {
@@ -105,3 +103,14 @@ def test_a_root_key_half_destroyed_is_destroyed_by_housekeeping(home: Home) -> N
 
     assert not half.exists()
     assert key.exists()
+
+
+def test_a_record_of_an_export_that_a_crash_cut_short_is_swept_when_it_is_old(home: Home) -> None:
+    record = put(home, f"exports/{'b' * 32}.json", age=STRAY_AGE)
+    assert housekeep(home.services).leftovers == 0
+
+    put(home, f"exports/{'b' * 32}.json", age=STRAY_AGE + timedelta(seconds=1))
+
+    assert home.opened.exports.all() == []
+    assert housekeep(home.services).leftovers == 1
+    assert not record.exists()

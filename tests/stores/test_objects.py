@@ -71,7 +71,8 @@ def test_an_object_is_read_as_it_was_written(place: Objects) -> None:
     place.put_new("team/day/view", memoryview(b"abc").cast("b"))
 
     assert place.get("team/day/file.parquet") == content
-    assert b"".join(place.stream("team/day/file.parquet")) == content
+    assert b"".join(place.stream(place.look("team/day/file.parquet"))) == content
+    assert b"".join(place.stream(place.look("team/day/empty"))) == b""
     assert place.get("team/day/empty") == b""
     assert place.get("team/day/view") == b"abc"
 
@@ -152,8 +153,6 @@ def test_what_does_not_exist_is_missing_in_every_way_of_asking(place: Objects) -
     for key in ("x", "a/b/c", "a/bb"):
         with pytest.raises(FileMissing):
             place.get(key)
-        with pytest.raises(FileMissing):
-            list(place.stream(key))
         assert place.tail(key, size=4) is None
         assert place.look(key) is None
         place.delete([key])
@@ -173,6 +172,44 @@ def test_a_tail_is_the_end_of_an_object_and_its_size(place: Objects) -> None:
 
     assert place.tail("a", size=4) == (10, b"6789")
     assert place.tail("a", size=100) == (10, b"0123456789")
+    place.put_new("empty", b"")
+    assert place.tail("empty", size=4) == (0, b"")
+
+
+def test_a_stream_is_of_the_object_that_was_listed_or_an_error(place: Objects) -> None:
+    place.put_new("a", b"a longer first one")
+    (found,) = place.listing()
+    place.delete(["a"])
+    with pytest.raises(FileMissing):
+        list(place.stream(found))
+    for content in (b"other", b"another longer one", b""):
+        place.put_new("a", content)
+        with pytest.raises(FileMissing):
+            list(place.stream(found))
+        place.delete(["a"])
+
+
+def test_only_the_object_that_was_listed_is_deleted(place: Objects) -> None:
+    place.put_new("a", b"first")
+    place.put_new("ab", b"of somebody else")
+    first = place.look("a")
+    assert place.delete_same(first)
+    assert place.delete_same(first)  # gone already
+    place.put_new("a", b"second")
+
+    assert not place.delete_same(first)
+
+    assert keys_in(place) == ["a", "ab"]
+    assert place.delete_same(place.look("a"))
+    assert keys_in(place) == ["ab"]
+
+
+def test_a_listing_may_begin_after_a_key(place: Objects) -> None:
+    for key in ("a/1", "a/2", "a/3", "b"):
+        place.put_new(key, b"1")
+
+    assert [each.key for each in place.listing("a/", after="a/1")] == ["a/2", "a/3"]
+    assert [each.key for each in place.listing(after="a/15")] == ["a/2", "a/3", "b"]
 
 
 def test_a_listing_says_size_date_and_mark(place: Objects) -> None:
@@ -397,6 +434,7 @@ def test_a_storage_that_stays_down_is_an_error_without_key_or_secret(
     proxy: S3Proxy, behind: ObjectBucket, server: S3Server, fault: Fault
 ) -> None:
     behind.put_new("jane-doe", b"1")
+    found = behind.look("jane-doe")
     proxy.fault = lambda _: fault
     for act in (
         lambda: behind.put_new("john-roe", b"1"),
@@ -406,7 +444,8 @@ def test_a_storage_that_stays_down_is_an_error_without_key_or_secret(
         lambda: keys_in(behind),
         lambda: behind.delete(["jane-doe"]),
         lambda: behind.sweep(older_than=datetime.now(UTC)),
-        lambda: list(behind.stream("jane-doe")),
+        lambda: list(behind.stream(found)),
+        lambda: behind.delete_same(found),
     ):
         with pytest.raises(StorageFailed) as failed:
             act()

@@ -128,7 +128,7 @@ class _Watched:
     def __getattr__(self, attribute: str) -> Any:
         value = getattr(self._port, attribute)
         name = f"{self._name}.{attribute}"
-        if attribute in _PARTS:
+        if attribute in _PARTS and self._name == "catalog":
             return _Watched(value, name, self._tripwire)
         if not callable(value):
             return value

@@ -132,7 +132,7 @@ def opened_at(
     with wiring.open_home(folder, is_restoring=is_restoring) as opened:
         vault = EncryptedVault(opened.storage, opened.keychain, bounds=bounds, threads=threads)
         tables = landing or LandingTables()
-        set_aside = SetAside(folder / "set-aside", opened.catalog.set_aside_keys, clock)
+        set_aside = SetAside(opened._place(opened.settings.set_aside.url), opened.catalog.set_aside_keys, clock)
         services = changed(opened, clock=clock, vault=vault, landing=tables, set_aside=set_aside, threads=threads)
         services = changed(services, approvals=approvals)
         timed = changed(opened, set_aside=set_aside)

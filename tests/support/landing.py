@@ -8,9 +8,11 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from implio_pipeline.domain.claims import Claim
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.instants import instant_text
+from implio_pipeline.ports.claims import Claiming
 from implio_pipeline.ports.landing import LandingClaim, LandingRemarks, ParsedRows
 from support.clock import NOW, TODAY
 from support.items import table_of
@@ -28,6 +30,7 @@ class LandedTable:
     is_invalid: bool = False
     arrived_at: datetime = NOW
     became: str | None = None
+    claims: tuple[Claim, ...] = ()
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +108,7 @@ class LandingTables:
         return {}
 
     def claim(
-        self, team: TeamId, *, since: datetime | None = None, but: Collection[str] = ()
+        self, team: TeamId, worker: Claiming, *, since: datetime | None = None, but: Collection[str] = ()
     ) -> Iterator[LandingClaim]:
         for file in self.files.get(team, []):
             if file.waits(but):

@@ -75,7 +75,7 @@ class ExportMade:
     """A finished export."""
 
     access: PersonExport
-    folder: PurePath = field(repr=False)
+    folder: str = field(repr=False)
     files: tuple[str, ...]
     ledger_entry: int
 

@@ -13,6 +13,7 @@ from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.request import Request, RequestDraft
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.deletion.accept import accept
+from implio_pipeline.flows.work import working
 from implio_pipeline.ports.inbox import InboxFile
 from implio_pipeline.ports.services import Services
 
@@ -41,8 +42,8 @@ def take_requests(services: Services, *, is_enough: Callable[[TakenRequests], bo
     agreed_now(services)
     taken = TakenRequests()
     # The outer `_counted` catches a folder that cannot be listed: what was accepted before must still be reported.
-    with _counted(taken):
-        for claimed in services.inbox.claim():
+    with _counted(taken), working(services, "requests") as worker:
+        for claimed in services.inbox.claim(worker):
             with _counted(taken), claimed as file:
                 _take(services, file, taken)
             if is_enough(taken):
@@ -62,6 +63,8 @@ def _counted(taken: TakenRequests) -> Iterator[None]:
 def _take(services: Services, file: InboxFile, taken: TakenRequests) -> None:
     # 1. Accept the requests of the file at once: one transaction, one entry in the ledger.
     entries = file.entries()
+    # A worker that was paused leaves the file to the one that has claimed it since.
+    services.catalog.claims.check(file.claims)
     accepted = iter(accept(services, [each.draft for each in entries if isinstance(each.draft, RequestDraft)]))
     answers = [next(accepted) if isinstance(each.draft, RequestDraft) else each.draft for each in entries]
     taken.accepted += [each for each in answers if isinstance(each, Request)]

@@ -15,6 +15,7 @@ from datetime import date, datetime
 from typing import Any
 
 from implio_pipeline.domain.errors import (
+    ClaimLost,
     ClockWrong,
     FileMissing,
     KeyMissing,
@@ -26,14 +27,18 @@ from implio_pipeline.domain.faults import FailedFile, WorkKind
 from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.ids import FileKind, TeamId, UserKey
 from implio_pipeline.domain.intake import LandingRecord, LandingState
-from implio_pipeline.domain.replan import discarding, replan, reread
+from implio_pipeline.domain.replan import discarding, is_outdated, replan, reread
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.bounded_map import bounded_map
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.files.intake import Intake
+from implio_pipeline.flows.work import Worker, working
 from implio_pipeline.ports.landing import LandingClaim, LandingFile, LandingRemarks
 from implio_pipeline.ports.services import Services
+
+INGESTION = "ingestion"
+"""The name of this work, for `implio status`."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -115,8 +120,14 @@ def ingest(
     chosen = [known[team] for team in sorted(wanted) if team in known]
     # 2. Claim and take file by file: one is parsed while another one is written.
     summary = IngestSummary()
-    with collecting(faults) as failed:
-        run = _Run(services=services, failures={each.file: each for each in failures}, left=left, faults=failed)
+    with collecting(faults) as failed, working(services, INGESTION) as worker:
+        run = _Run(
+            services=services,
+            worker=worker,
+            failures={each.file: each for each in failures},
+            left=left,
+            faults=failed,
+        )
         for _, taken in bounded_map(run.take, run.claims(chosen), most=services.threads):
             summary.add(taken)
             if progress:
@@ -147,6 +158,7 @@ class _Run:
     """One run of `ingest`: it claims landing files, takes each, and puts off those that fail."""
 
     services: Services
+    worker: Worker
     failures: Mapping[str, FailedFile]
     """The files that failed before, by mark."""
     left: set[str]
@@ -163,7 +175,9 @@ class _Run:
             team, files = waiting.popleft()
             claimed = None
             with self.faults.isolate(f"landing folder of team {team.team}"):
-                files = files or self.services.landing.claim(team.team, since=team.created_at, but=self.left)
+                files = files or self.services.landing.claim(
+                    team.team, self.worker, since=team.created_at, but=self.left
+                )
                 claimed = next(files, None)
             if claimed is not None:
                 waiting.append((team, files))
@@ -224,13 +238,21 @@ def _take(services: Services, team: Team, file: LandingFile) -> IngestSummary:
 
     about = f"the keys or tombstones of team {team.team}"
     try:
-        intake = replan(take, about=about, again=lambda: services.keychain.forget(team.team))
+        intake = replan(
+            take,
+            about=about,
+            is_race=lambda error: is_outdated(error) and not isinstance(error, ClaimLost),
+            again=lambda: services.keychain.forget(team.team),
+        )
     except LandingEmpty:
         file.finish([])
         return IngestSummary(empty=1)
     except LandingInvalid as error:
         _set_aside(services, team, file, error)
         return IngestSummary(set_aside=1)
+    except ClaimLost:
+        file.release()
+        return IngestSummary()  # this worker was paused for so long that another one took the file
     except BaseException:
         file.release()
         raise

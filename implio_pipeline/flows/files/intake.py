@@ -229,6 +229,7 @@ class Intake:
             add=tuple(self.staged),
             queue=tuple(self.queue),
             landing=self._record(file) if file else None,
+            kept_claims=file.claims if file else (),
             posts=self.posts,
             erased_people=ErasedPeople(kept_out=self.kept_out, returned=self.returned.total()),
         )

@@ -119,8 +119,9 @@ class SqlClaims(Claims):
 
     @override
     def check(self, claims: Collection[Claim]) -> None:
-        with reading(self._engine) as connection:
-            check_claims(connection, claims)
+        if claims:
+            with reading(self._engine) as connection:
+                check_claims(connection, claims)
 
     @override
     def give_back(self, claims: Collection[Claim]) -> None:

@@ -29,7 +29,7 @@ from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.residency import ResidencyRefused
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
-from implio_pipeline.stores.catalog.claims import hand_in
+from implio_pipeline.stores.catalog.claims import check_claims, hand_in
 from implio_pipeline.stores.catalog.file_rows import live_sum, row_of_file
 from implio_pipeline.stores.catalog.moderation_tables import decisions, deliveries, sealed_decisions, sealed_notes
 from implio_pipeline.stores.catalog.row_macs import RowMacs
@@ -75,6 +75,8 @@ def carry_out(connection: Connection, change: Change) -> None:
     newest_at = teams.lock(connection, team)
     # A worker that was paused must not commit over the one that took its work over.
     hand_in(connection, change.claims)
+    if change.kept_claims:
+        check_claims(connection, change.kept_claims)
     newest = newest_sequence(connection, tombstones, team)
     if newest != change.planned_at:
         raise PlanOutdated(f"team {team} has tombstone {newest}; the work was planned at {change.planned_at}")

@@ -6,7 +6,6 @@ is not encrypted, and others may read it.
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from hashlib import file_digest
@@ -16,6 +15,7 @@ import msgspec
 import pyarrow as pa
 from typing_extensions import override
 
+from implio_pipeline.domain.claims import Claim
 from implio_pipeline.domain.errors import LandingInvalid
 from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.instants import instant_text
@@ -26,9 +26,8 @@ from implio_pipeline.formats.unknown import count_names
 from implio_pipeline.ports.exports import Origin
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.landing import LandingClaim, LandingFile, LandingRemarks, ParsedRows
-from implio_pipeline.stores.claimed_file import ClaimedFile
-from implio_pipeline.stores.durable import write_beside
 from implio_pipeline.stores.set_aside import SetAside
+from implio_pipeline.stores.watched_place import TakenFile
 
 REPORTS = ".rejected"
 """The folder of reports below a team's folder."""
@@ -36,7 +35,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 class ClaimedLanding(LandingFile, LandingClaim):
-    """One claimed landing file; made by `LandingFolder.claim`.
+    """One claimed landing file; made by `Landing.claim`.
 
     Args:
         file: The file.
@@ -51,7 +50,7 @@ class ClaimedLanding(LandingFile, LandingClaim):
 
     def __init__(
         self,
-        file: ClaimedFile,
+        file: TakenFile,
         team: TeamId,
         *,
         keychain: Keychain,
@@ -90,6 +89,11 @@ class ClaimedLanding(LandingFile, LandingClaim):
     @override
     def words(self) -> str:
         return f"{self.size_bytes} bytes, of {instant_text(self.arrived_at)}"
+
+    @property
+    @override
+    def claims(self) -> tuple[Claim, ...]:
+        return self._file.claims
 
     @property
     @override
@@ -168,12 +172,6 @@ class ClaimedLanding(LandingFile, LandingClaim):
         self._file.release()
 
     def _write_report(self, report: Sequence[Mapping[str, Any]], remarks: LandingRemarks) -> None:
-        # Others can write to the team's folder. A link or file with the name of the reports' folder is removed.
-        folder = self._file.home / REPORTS
-        if folder.is_symlink() or folder.is_file():
-            folder.unlink()
-        with suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
         listed = report[: self._limits.max_reported]
         text = {
             "landing": self.digest(),
@@ -187,7 +185,8 @@ class ClaimedLanding(LandingFile, LandingClaim):
             "rejectedListed": len(listed),
             "rejected": list(listed),
         }
-        write_beside(folder, f"{self.digest()[:16]}.json", msgspec.json.format(msgspec.json.encode(text)))
+        content = msgspec.json.format(msgspec.json.encode(text))
+        self._file.report(f"{self.digest()[:16]}.json", content, below=REPORTS)
 
 
 def _report_entries(rejected: pa.Table, *, count: int) -> tuple[Mapping[str, Any], ...]:

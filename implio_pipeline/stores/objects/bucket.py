@@ -18,11 +18,11 @@ import os
 import re
 import secrets
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from hashlib import blake2b
 from ipaddress import ip_address
@@ -34,15 +34,18 @@ from urllib.parse import urlsplit
 from typing_extensions import override
 
 from implio_pipeline.domain.bucket import BucketAddress
+from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import FileMissing, StorageFailed, StorageFull
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.stores.objects.objects import AT_ONCE, Objects, StoredObject, checked_key
 
-_PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 8 << 20
 _BULK = 1_000
 """The most keys that one call deletes."""
 _TRIES = 4
 """How often a call is made whose answer was lost, and how often keys are deleted that the storage kept."""
+_NOT_FOUND, _REPLACED = 404, (409, 412)
+"""Answers that no object has this key, and that another one has it."""
 _STATUS = re.compile(r"status code: (\d{3})")
 _TOKEN = "implio-write"  # noqa: S105
 """Metadata of an object: who wrote it. It tells our own write from another one with the same bytes."""
@@ -118,12 +121,20 @@ class ObjectBucket(Objects):
         yield from each_at_once(fetch, keys)
 
     @override
-    def stream(self, key: str) -> Iterator[bytes]:
+    def stream(self, found: StoredObject) -> Iterator[bytes]:
         import obstore  # noqa: PLC0415
 
-        pieces = self._asked(lambda: iter(obstore.get(self._store, key).stream(min_chunk_size=_PIECE_BYTES)))
-        while (piece := self._asked(lambda: next(pieces, None))) is not None:
-            yield bytes(piece)
+        # A piece is a request, so a connection that breaks within a large object costs one piece.
+        for start in range(0, found.size_bytes, _PIECE_BYTES):
+
+            def read(start: int = start) -> bytes:
+                ends = min(start + _PIECE_BYTES, found.size_bytes)
+                result = obstore.get(self._store, found.key, options={"range": (start, ends)})
+                if _mark_of(found.key, result.meta["e_tag"]) != found.mark:
+                    raise FileMissing("another object has taken its place")
+                return bytes(result.bytes())
+
+            yield _retried(lambda read=read: self._asked(read), about="an object")  # type: ignore[misc]
 
     @override
     def tail(self, key: str, *, size: int) -> tuple[int, bytes] | None:
@@ -136,29 +147,31 @@ class ObjectBucket(Objects):
         try:
             return _retried(lambda: self._asked(read), about="an object")
         except FileMissing:
-            return None
+            found = self.look(key)  # an empty object has no range of bytes
+            return None if found is None or found.size_bytes else (0, b"")
 
     @override
     def look(self, key: str) -> StoredObject | None:
         import obstore  # noqa: PLC0415
 
         try:
-            meta = self._asked(lambda: obstore.head(self._store, key))
+            meta = _retried(lambda: self._asked(lambda: obstore.head(self._store, key)), about="an object")
         except FileMissing:
             return None
         return StoredObject(
             key=key,
             size_bytes=int(meta["size"]),
-            written_at=meta["last_modified"],
+            written_at=meta["last_modified"].astimezone(UTC),
             mark=_mark_of(key, meta["e_tag"]),
         )
 
     @override
-    def listing(self, prefix: str = "") -> Iterator[StoredObject]:
+    def listing(self, prefix: str = "", *, after: str = "") -> Iterator[StoredObject]:
+        known = {"StartAfter": self.address.prefix + after} if after else {}
         with _called(self.address):
             pages = iter(
                 self._client.get_paginator("list_objects_v2").paginate(
-                    Bucket=self.address.bucket, Prefix=self.address.prefix + prefix
+                    Bucket=self.address.bucket, Prefix=self.address.prefix + prefix, **known
                 )
             )
         while True:
@@ -172,7 +185,7 @@ class ObjectBucket(Objects):
                     yield StoredObject(
                         key=key,
                         size_bytes=found["Size"],
-                        written_at=found["LastModified"],
+                        written_at=found["LastModified"].astimezone(UTC),
                         mark=_mark_of(key, found.get("ETag")),
                     )
 
@@ -186,9 +199,30 @@ class ObjectBucket(Objects):
             # 2. Delete each version and each marker.
             if self._has_versions:
                 for one in some:
-                    versions = list(self._versions(one["Key"]))
-                    if versions:
-                        self._delete(versions)
+                    self._delete_versions(self._versions(one["Key"]))
+
+    @override
+    def delete_same(self, found: StoredObject) -> bool:
+        whole = {"Bucket": self.address.bucket, "Key": self.address.prefix + found.key}
+        # 1. Is it still the one that we know?
+        status, now = self._answered("head_object", **whole)
+        is_same = status != _NOT_FOUND and _mark_of(found.key, now["ETag"]) == found.mark
+        # 2. Where versions are kept, name those to delete: this one and what was before it. One that comes now stays.
+        if "VersionId" in now or status == _NOT_FOUND:
+            listed = list(self._versions(whole["Key"]))
+            ours = next((each for each in listed if _mark_of(found.key, each.get("ETag")) == found.mark), None)
+            if ours is not None:
+                older = [each for each in listed if each["LastModified"] <= ours["LastModified"]]
+                newer = listed[: listed.index(ours)]  # versions come newest first, also within one second
+                self._delete_versions([each for each in older if each not in newer])
+        if status == _NOT_FOUND or not is_same or "VersionId" in now:
+            return status == _NOT_FOUND or is_same
+        # 3. Where none are kept, the storage compares once more. One that ignores the condition leaves the few
+        #    milliseconds between the two calls open (`docs/SCALE.md`).
+        status, gone = self._answered("delete_object", **whole, IfMatch=now["ETag"])
+        if gone.get("DeleteMarker"):  # somebody has switched versions on
+            self.delete([found.key])
+        return status not in _REPLACED
 
     @override
     def sweep(self, *, older_than: datetime) -> int:
@@ -241,12 +275,30 @@ class ObjectBucket(Objects):
         )
         return has_marker
 
-    def _versions(self, key: str) -> Iterator[dict[str, str]]:
+    def _delete_versions(self, versions: Iterable[Mapping[str, Any]]) -> None:
+        for some in chunks(versions, _BULK):
+            self._delete([{"Key": each["Key"], "VersionId": each["VersionId"]} for each in some])
+
+    def _answered(self, call: str, **known: str) -> tuple[int, Mapping[str, Any]]:
+        """Call boto3, and return the status and the answer. That an object is missing or another one is an answer."""
+        from botocore.exceptions import ClientError  # noqa: PLC0415
+
+        with _called(self.address):
+            try:
+                return 200, getattr(self._client, call)(**known)
+            except ClientError as error:
+                status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+                if status not in (_NOT_FOUND, *_REPLACED):
+                    raise
+                return status, {}
+
+    def _versions(self, key: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the versions of an object, newest first, and the markers of deletions."""
         with _called(self.address):
             pages = self._client.get_paginator("list_object_versions").paginate(Bucket=self.address.bucket, Prefix=key)
             for page in pages:
                 found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-                yield from ({"Key": key, "VersionId": each["VersionId"]} for each in found if each["Key"] == key)
+                yield from (each for each in found if each["Key"] == key)
                 # Keys come in order, so those that only begin with this key come after it.
                 if found and min(each["Key"] for each in found) > key:
                     return
@@ -368,7 +420,8 @@ def _called(address: BucketAddress) -> Iterator[None]:
 
 
 def _is_missing(error: Exception) -> bool:
-    return isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error)
+    is_shorter = _status_of(error) == 416  # noqa: PLR2004 -- Range Not Satisfiable: another object has its key by now
+    return is_shorter or (isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error))
 
 
 def _may_have_arrived(error: Exception) -> bool:

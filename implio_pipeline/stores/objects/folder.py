@@ -83,10 +83,12 @@ class ObjectFolder(Objects):
             yield key, content
 
     @override
-    def stream(self, key: str) -> Iterator[bytes]:
+    def stream(self, found: StoredObject) -> Iterator[bytes]:
         with _found():
-            file = _opened(self._path(key))
+            file = _opened(self._path(found.key))
         with file:
+            if _described(found.key, os.fstat(file.fileno())).mark != found.mark:
+                raise FileMissing("another file has taken its place")
             yield from iter(lambda: file.read(_PIECE_BYTES), b"")
 
     @override
@@ -107,11 +109,11 @@ class ObjectFolder(Objects):
             return None
 
     @override
-    def listing(self, prefix: str = "") -> Iterator[StoredObject]:
+    def listing(self, prefix: str = "", *, after: str = "") -> Iterator[StoredObject]:
         # Begin in the deepest folder that the prefix names, so that nothing else is listed.
         above, _, _ = prefix.rpartition("/")
         for key in _keys_below(self.root / above if above else self.root, f"{above}/" if above else ""):
-            if key.startswith(prefix):
+            if key.startswith(prefix) and key.encode(errors="surrogateescape") > after.encode():
                 found = self.look(key)
                 if found is not None:  # it may be deleted while its folder is listed
                     yield found
@@ -129,6 +131,14 @@ class ObjectFolder(Objects):
                     folder.rmdir()  # fails where the folder holds other files
                 except OSError:
                     break
+
+    @override
+    def delete_same(self, found: StoredObject) -> bool:
+        now = self.look(found.key)
+        if now is not None and now.mark == found.mark:
+            self.delete([found.key])
+            return True
+        return now is None
 
     @override
     def sweep(self, *, older_than: datetime) -> int:

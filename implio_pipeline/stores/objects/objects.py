@@ -65,11 +65,11 @@ class Objects(Protocol):
     def get_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield objects in the order of the keys, `None` for one that does not exist. Fetches `AT_ONCE` at once."""
 
-    def stream(self, key: str) -> Iterator[bytes]:
-        """Yield an object's bytes in pieces of bounded size, all of one version of it.
+    def stream(self, found: StoredObject) -> Iterator[bytes]:
+        """Yield the bytes of an object that was listed, in pieces of bounded size.
 
         Raises:
-            FileMissing: no object has this key.
+            FileMissing: it is gone, or another one has its key.
         """
 
     def tail(self, key: str, *, size: int) -> tuple[int, bytes] | None:
@@ -78,11 +78,22 @@ class Objects(Protocol):
     def look(self, key: str) -> StoredObject | None:
         """Return what a listing would show of an object; `None` if no object has this key."""
 
-    def listing(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield the objects whose keys begin with a prefix, in the order of their keys. The listing is paged."""
+    def listing(self, prefix: str = "", *, after: str = "") -> Iterator[StoredObject]:
+        """Yield the objects whose keys begin with a prefix, in the order of their keys. The listing is paged.
+
+        Args:
+            prefix: What the keys begin with.
+            after: Only keys that come after this one.
+        """
 
     def delete(self, keys: Collection[str]) -> None:
         """Delete objects with all their versions. Missing objects are ignored."""
+
+    def delete_same(self, found: StoredObject) -> bool:
+        """Delete an object with its older versions, unless another one has its key now. Returns whether none has.
+
+        Where others write too: what they put there after we looked is theirs, and stays.
+        """
 
     def sweep(self, *, older_than: datetime) -> int:
         """Delete incomplete uploads that were begun before an instant. Returns how many."""

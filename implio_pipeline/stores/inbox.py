@@ -1,70 +1,58 @@
-"""Watch `requests/inbox/`: each request file is claimed, read, and destroyed when its requests are accepted.
+"""The inbox: each request file is claimed, read, and destroyed when its requests are accepted.
 
 A request file names people, so none of its text is kept in clear. A file of refusals, written beside it, lists the
 refused entries by position, with reasons. A file that cannot be parsed at all is set aside, sealed under its own key.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from itertools import count
+from itertools import count, islice
 from pathlib import Path, PurePath
 from typing import Any, Self
 
 import msgspec
 from typing_extensions import override
 
+from implio_pipeline.domain.claims import Claim
 from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.domain.ids import Channel
 from implio_pipeline.domain.request import RequestDraft
 from implio_pipeline.domain.request_fields import RequestFieldRefused, request_draft
 from implio_pipeline.formats.request_files import MAX_FILE_BYTES, SUFFIXES, Value, values_of
+from implio_pipeline.ports.claims import Claiming
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.exports import Origin
 from implio_pipeline.ports.inbox import Inbox, InboxEntry, InboxFile
-from implio_pipeline.stores.claimed_file import ClaimedFile
-from implio_pipeline.stores.durable import write_beside
 from implio_pipeline.stores.set_aside import SetAside
-from implio_pipeline.stores.watched import CLAIMED, UnclaimedFile, WatchedFolder
+from implio_pipeline.stores.watched import CLAIMED, WatchedFolder
+from implio_pipeline.stores.watched_place import TakenFile, UnclaimedFile, WatchedPlace
 
-_REFUSED_SUFFIX = ".refused.json"
+REFUSED_SUFFIX = ".refused.json"
 _MAX_WAITING = 10_000
 """How many waiting files are listed; a folder may hold millions."""
-_MAX_NAME_BYTES = 255 - len(_REFUSED_SUFFIX) - len(".12345678")
+_MAX_NAME_BYTES = 255 - len(REFUSED_SUFFIX) - len(".12345678")
 """File systems accept names of 255 octets. The suffix and a number must fit as well."""
 
 
-class InboxFolder(Inbox):
-    """The inbox as a folder.
+class WatchedInbox(Inbox):
+    """The inbox.
 
     Args:
-        root: Where people put request files; must exist.
+        watched: Where people put request files: a folder or a bucket.
         set_aside: Where a file goes if it cannot be parsed at all.
-        clock: The present.
-        settle_seconds: How long a file must not have been written to.
     """
 
-    def __init__(self, root: Path, set_aside: SetAside, *, clock: Clock, settle_seconds: float = 2.0) -> None:
-        self._root = root
+    def __init__(self, watched: WatchedPlace, set_aside: SetAside) -> None:
+        self._watched = watched
         self._set_aside = set_aside
-        self._watched = WatchedFolder(
-            root,
-            root / CLAIMED,
-            suffixes=SUFFIXES,
-            clock=clock,
-            settle_seconds=settle_seconds,
-            is_ignored=lambda name: name.endswith(_REFUSED_SUFFIX),
-        )
 
     @override
     def waiting(self) -> list[PurePath]:
-        found: list[PurePath] = []
-        for file in self._watched.ready():
-            found.append((self._root / CLAIMED if file.is_left_over else self._root) / file.name)
-            if len(found) == _MAX_WAITING:
-                break
-        return found
+        return [
+            PurePath(CLAIMED if file.is_left_over else file.group, file.name)
+            for file in islice(self._watched.ready(), _MAX_WAITING)
+        ]
 
     @override
     def waiting_since(self) -> datetime | None:
@@ -76,23 +64,37 @@ class InboxFolder(Inbox):
 
     @override
     def refusals(self) -> int:
-        if not self._root.is_dir():
-            return 0
-        with os.scandir(self._root) as entries:
-            return sum(entry.name.endswith(_REFUSED_SUFFIX) for entry in entries)
+        return self._watched.count_reports(REFUSED_SUFFIX)
 
     @override
-    def claim(self) -> Iterator[AbstractContextManager[InboxFile]]:
-        for file in self._watched.claim():
-            yield file if isinstance(file, UnclaimedFile) else _ClaimedRequests(file, self._root, self._set_aside)
+    def claim(self, worker: Claiming) -> Iterator[AbstractContextManager[InboxFile]]:
+        for file in self._watched.claim(worker):
+            yield file if isinstance(file, UnclaimedFile) else _ClaimedRequests(file, self._set_aside)
+
+
+def inbox_folder(root: Path, *, clock: Clock, settle_seconds: float = 2.0) -> WatchedFolder:
+    """Return a folder of request files; the folder must exist.
+
+    Args:
+        root: Where people put request files.
+        clock: The present.
+        settle_seconds: How long a file must not have been written to.
+    """
+    return WatchedFolder(
+        root, root / CLAIMED, suffixes=SUFFIXES, clock=clock, settle_seconds=settle_seconds, is_ignored=is_refusal
+    )
+
+
+def is_refusal(name: str) -> bool:
+    """Return whether a name is that of a report on refused requests."""
+    return name.endswith(REFUSED_SUFFIX)
 
 
 class _ClaimedRequests(InboxFile):
-    """One claimed request file; made by `InboxFolder.claim`. Leaving its context without `finish` releases the file."""
+    """One claimed request file; made by `WatchedInbox.claim`. Leaving its context without `finish` releases it."""
 
-    def __init__(self, file: ClaimedFile, folder: Path, set_aside: SetAside) -> None:
+    def __init__(self, file: TakenFile, set_aside: SetAside) -> None:
         self._file = file
-        self._folder = folder
         self._set_aside = set_aside
         self._refusal: RequestFieldRefused | None = None
 
@@ -101,6 +103,11 @@ class _ClaimedRequests(InboxFile):
 
     def __exit__(self, *_: object) -> None:
         self._file.release()
+
+    @property
+    @override
+    def claims(self) -> tuple[Claim, ...]:
+        return self._file.claims
 
     @override
     def entries(self) -> list[InboxEntry]:
@@ -118,7 +125,7 @@ class _ClaimedRequests(InboxFile):
         if self._refusal is not None:
             return [InboxEntry(position=0, draft=self._refusal)]
         # 3. Turn each value into a draft, or into the reason why it is refused. The file's owner asks.
-        received_at = self._file.arrived_at()
+        received_at = self._file.received_at
         return [InboxEntry(position=position, draft=self._draft(value, received_at)) for position, value in values]
 
     def _draft(self, value: object, received_at: datetime) -> RequestDraft | ImplioError:
@@ -150,7 +157,7 @@ class _ClaimedRequests(InboxFile):
         if refused or self._refusal:
             names = self._names_beside()
             content = msgspec.json.format(msgspec.json.encode(text)) + b"\n"
-            write_beside(self._folder, next(names), content, others=names)
+            self._file.report(next(names), content, others=names)
         # 3. Destroy the request file.
         self._file.remove()
 
@@ -162,6 +169,6 @@ class _ClaimedRequests(InboxFile):
         """
         is_short = len(self._file.name.encode(errors="surrogateescape")) <= _MAX_NAME_BYTES
         name = self._file.name if is_short else self._file.claimed_name
-        yield f"{name}{_REFUSED_SUFFIX}"
+        yield f"{name}{REFUSED_SUFFIX}"
         for number in count(2):
-            yield f"{name}.{number}{_REFUSED_SUFFIX}"
+            yield f"{name}.{number}{REFUSED_SUFFIX}"
