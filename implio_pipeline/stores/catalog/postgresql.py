@@ -11,14 +11,14 @@ The driver is imported here alone, when the first such catalog is opened.
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from typing_extensions import override
 
 from implio_pipeline.domain.errors import (
@@ -196,6 +196,25 @@ def copied(connection: Connection, table: str) -> bytes:
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY {table} TO STDOUT (FORMAT binary)") as copy:
         return b"".join(map(bytes, copy))
+
+
+def copy_in(connection: Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Send rows by `COPY … FROM STDIN`.
+
+    Raises:
+        DBAPIError: as SQLAlchemy raises it for a statement.
+    """
+    import psycopg  # noqa: PLC0415
+
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except psycopg.Error as error:
+        raise DBAPIError.instance(
+            statement, None, error, psycopg.Error, hide_parameters=True, dialect=connection.dialect
+        ) from None
 
 
 class Slots:
