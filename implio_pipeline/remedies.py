@@ -49,13 +49,13 @@ _REMEDIES: Mapping[str, str] = {
         "valid token in BAO_TOKEN or BAO_TOKEN_FILE, then run it again."
     ),
     "key-service-unavailable": (
-        "Look whether the key service runs, is unsealed and can be reached from here, then run it again; what waits is "
-        "tried again by itself."
+        "Check that the key service runs, is unsealed and can be reached from here, then run it again; what waits is "
+        "tried again in any case."
     ),
     "key-returned": "Run `implio restore`: it destroys the key again, and erases again what was erased.",
     "catalog-outdated": "Run `implio restore`: it erases again what the ledger knows was erased.",
     "catalog-unsafe": (
-        "Turn on `fsync` and `full_page_writes` at the server; for a server that only serves tests, set "
+        "Turn on `fsync` and `full_page_writes` at the server; for a server that is used only for tests, set "
         "catalog_server.allow_unsafe_server."
     ),
     "queue-unknown": (

@@ -1,4 +1,4 @@
-"""`implio doctor`: whether the installation is set up so that it can work, and what to do about what is not."""
+"""`implio doctor`: whether the installation is set up correctly, and what to do where it is not."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ _LINES = {Level.GOOD: good, Level.ADVICE: warning, Level.WRONG: bad}
 def _doctor(context: typer.Context) -> None:
     """Check addresses, permissions, clock and settings.
 
-    It changes no data, and also works when the home cannot be opened. `implio status` shows what waits, and
-    `implio audit` compares the data.
+    Changes no data, and works even when the home cannot be opened. `implio status` shows what waits, and `implio audit`
+    checks the data.
     """
     # Storage takes a second to import; `--help` must not wait for it.
     from implio_pipeline.flows.operations.doctor import examine  # noqa: PLC0415

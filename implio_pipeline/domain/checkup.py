@@ -1,9 +1,9 @@
-"""What `implio doctor` finds: whether an installation is set up so that it can work.
+"""What `implio doctor` finds: whether an installation is set up correctly.
 
 Each store examines itself and yields findings; `wiring.py` lists the checkups. A finding holds no secret and nothing
 personal: it names settings, addresses without passwords, and ids.
 
-`implio status` says what waits and is late, `implio audit` whether the data holds. Neither is said here again.
+`implio status` says what waits or is late, and `implio audit` checks the data. A checkup repeats neither.
 
     def examine(self) -> Iterator[Finding]:
         if not os.access(self._folder, os.W_OK):
@@ -16,10 +16,10 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """How serious a finding is."""
 
     GOOD = "good"
-    """A fact that is as it should be, worth a line."""
+    """A fact that is as it should be and worth a line."""
     ADVICE = "advice"
     """It works, and could be safer."""
     WRONG = "wrong"
@@ -33,7 +33,7 @@ class Finding:
     code: str
     """Stable, in kebab case, as codes of failures are."""
     what: str
-    """The facts."""
+    """The facts, without a remedy."""
     remedy: str = ""
     """One imperative sentence; when empty, the command line looks it up by the code."""
     level: Level = Level.WRONG

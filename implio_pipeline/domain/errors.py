@@ -163,14 +163,14 @@ class KeyMissing(ImplioError):
 
 
 class KeyServiceDenied(ImplioError):
-    """The key service refuses an operation: the credentials are wrong or have ended, or lack a permission."""
+    """The key service refuses an operation: the credentials are wrong or expired, or lack a permission."""
 
     code = "key-service-denied"
     remedy = "Give this program the permissions and valid credentials of the key service."
 
 
 class KeyServiceUnavailable(ImplioError):
-    """The key service did not answer, is sealed or throttles us. Nothing is lost; what waits is tried again."""
+    """The key service does not answer, is sealed, or throttles us. Nothing is lost; what waits is tried again."""
 
     code = "key-service-unavailable"
     remedy = "Check that the key service runs and can be reached; what waits is tried again."
@@ -297,7 +297,7 @@ class PostInWork(ImplioError):
 
 
 class StorageFull(ImplioError):
-    """The disk is full. Nothing was changed."""
+    """There is no room on the disk, in the database or in the bucket. Nothing was changed."""
 
     code = "storage-full"
     remedy = "Free some space, then run it again; nothing was lost."
@@ -326,10 +326,10 @@ class ClockWrong(ImplioError):
 
 
 class StorageFailed(ImplioError):
-    """The operating system could not read, write, list or delete a file."""
+    """A file or an object could not be read, written, listed or deleted."""
 
     code = "storage-failed"
-    remedy = "Check the disk or the network drive that holds the file, then run it again."
+    remedy = "Check the disk, the network drive or the bucket that holds it, then run it again."
 
 
 class CacheTooSmall(ImplioError):
@@ -383,10 +383,10 @@ class LedgerBroken(ImplioError):
 
 
 class LedgerUnavailable(ImplioError):
-    """The ledger's file cannot be read or written."""
+    """The ledger cannot be read or written."""
 
     code = "ledger-unavailable"
-    remedy = "Check the disk that holds the ledger, then run it again; it then records what was erased."
+    remedy = "Check the disk or the bucket that holds the ledger, then run it again; it then records what was erased."
 
 
 class QueryRefused(ImplioError):

@@ -1,7 +1,7 @@
 """Workers: identical loops that share work by claims, in Dagster's steps, on the command line and beside the server.
 
-A worker derives what is left to do, claims some of it, does it, and commits it with its claims. Then it begins again.
-Any number of workers may run at once, and any of them may be killed at any point: `domain/claims.py` has the rules.
+A worker derives what is left to do, claims some of it, does it, commits it with its claims, and begins again. Any
+number of workers may run at once, and each may be killed at any point: `domain/claims.py` has the rules.
 
     with working(services, "erasure") as worker:
         claims = worker.claim(ClaimKind.FILE, file_ids, most=64)
@@ -26,15 +26,15 @@ from implio_pipeline.ports.services import Services
 _RENEWALS = 3
 """How often a claim is renewed within its lease, so that one failed renewal does not lose it."""
 _MOST_RENEWALS = 360
-"""After so many renewals without any progress, an hour by default, a worker hangs, and its claims are not renewed."""
+"""A worker without progress for so many renewals, an hour by default, hangs. Its claims are no longer renewed."""
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.02, 1.0
 _PATIENCE_LEASES = 2
-"""A worker waits for others as long as two of their leases: by then they have finished, or their work is free."""
+"""A worker waits for others for two leases: by then they have finished, or their work is free."""
 
 
 @contextmanager
 def working(services: Services, work: str) -> Iterator["Worker"]:
-    """Work for the length of the block, and give every claim back that is left after it.
+    """Yield a worker for the length of the block, then give back the claims that it still has.
 
     Args:
         services: What the flow may use.
@@ -62,7 +62,7 @@ class Worker:
         self._lease = lease
         self._holder: str | None = None
         self.number = uuid4().int
-        """Differs between workers, so that each begins at another piece of the same work."""
+        """Differs between workers, so that each begins with a different piece of the same work."""
         self._held: set[Claim] = set()
         self._ended = Event()
         self._renewing: Thread | None = None
@@ -91,7 +91,7 @@ class Worker:
         return tuple(found)
 
     def handed_in(self, claims: Collection[Claim]) -> None:
-        """Note that a commit has taken claims back."""
+        """Note that a commit has handed these claims in."""
         self._held.difference_update(claims)
 
     def give_back(self, claims: Collection[Claim]) -> None:
@@ -126,7 +126,7 @@ class Worker:
 
     def _renew_often(self, holder: str) -> None:
         while not self._ended.wait(self._lease.total_seconds() / _RENEWALS):
-            # A loop that hangs must not keep its work for ever, although this thread lives.
+            # A worker that hangs must not keep its work for ever just because this thread lives.
             self._renewals += 1
             if self._held and self._renewals < _MOST_RENEWALS:
                 # A renewal that fails is tried again; if all fail, the lease ends, and the commit is refused.

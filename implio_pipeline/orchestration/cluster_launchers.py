@@ -1,9 +1,9 @@
-"""Launchers for many machines: whole runs as tasks of Celery, or as jobs of Kubernetes.
+"""Launchers for many machines: each run is a task of Celery, or a Kubernetes job.
 
-* Both are made from the home's settings when Dagster opens the instance, so that no address and no password is in
-  `dagster.yaml`.
-* Whether a run is alive is told by its lock in Dagster's database, not by Celery: its results are gone when Redis
-  restarts, and a worker that was killed with `kill -9` leaves "started" for ever.
+* Both are made from the home's settings when Dagster opens the instance, so `dagster.yaml` has no address and no
+  password.
+* A run's lock in Dagster's database shows whether it is alive. Celery cannot: its results are gone when Redis restarts,
+  and the task of a worker that was killed with `kill -9` stays "started" for ever.
 * A run that waits for a worker longer than `start_timeout_seconds` (`dagster.yaml`) fails and is started again.
 """
 
@@ -42,7 +42,7 @@ def launcher_of(wanted: DagsterSettings, *, home: Path, inst_data: ConfigurableC
 
 
 def celery_options(wanted: DagsterSettings) -> dict[str, Any]:
-    """Return the arguments of Celery's app, the same for whoever sends tasks and for workers."""
+    """Return the arguments of Celery's app, the same for the launcher and for workers."""
     return {
         "broker": None if wanted.broker is None else wanted.broker.get_secret_value(),
         "backend": None,
@@ -70,7 +70,7 @@ def _celery_launcher(wanted: DagsterSettings, inst_data: ConfigurableClassData |
         """Starts each run as a task of Celery."""
 
         def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-            """Return `NOT_FOUND` for a run whose process has lost its lock, and `RUNNING` for all others."""
+            """Return `NOT_FOUND` for a run whose lock is free, and `RUNNING` for all others."""
             return health_of(self._instance, run)
 
         def terminate(self, run_id: str) -> bool:

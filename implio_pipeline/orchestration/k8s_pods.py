@@ -1,11 +1,11 @@
-"""The pods of this program on Kubernetes: what every one of them has, in Kubernetes' own words (camel case).
+"""What every pod of this program has on Kubernetes, in Kubernetes' own words (camel case).
 
-Two callers: the launcher, for the job of each run, and `deploy/k8s/render.py`, for everything that runs all the time.
+Two callers: the launcher, for the job of each run, and `deploy/k8s/render.py`, for everything else.
 
-* Nothing runs as root, no privilege can be gained, no capability is left, and the image is read-only. What is written
-  is in memory, or in the home: a volume that all pods share, which `implio init` fills once.
-* Settings come from a config map and secrets from a secret, both as environment variables, which override the home's
-  `implio.toml`. No secret is text in a manifest.
+* Nothing runs as root, can gain a privilege or has a capability, and the image is read-only. A pod writes to memory, or
+  to the home: a volume that all pods share, which `implio init` fills once.
+* Settings come from a config map and secrets from a secret. Both become environment variables, which override the
+  home's `implio.toml`. No manifest contains a secret.
 """
 
 from pathlib import Path
@@ -40,7 +40,7 @@ def container_security() -> dict[str, Any]:
 
 
 def resources(cpu: str, memory: str) -> dict[str, Any]:
-    """Return what a container asks for. Its memory is bounded; a bound on processor time would only slow it."""
+    """Return the resources of a container. Memory is limited; a limit on processor time would only slow it."""
     return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": memory}}
 
 
@@ -53,7 +53,7 @@ def volumes() -> list[dict[str, Any]]:
 
 
 def volume_mounts(home: Path) -> list[dict[str, Any]]:
-    """Return where they are mounted. The home is a folder of the volume, which may have others such as `lost+found`."""
+    """Return where they are mounted. The home is a folder in the volume, beside others such as `lost+found`."""
     return [
         {"name": "home", "mountPath": str(home), "subPath": "home"},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 -- in the container
@@ -81,6 +81,6 @@ def run_pod(wanted: K8sSettings, home: Path) -> dict[str, Any]:
             "volumes": volumes(),
         },
         "pod_template_spec_metadata": {"labels": {"app.kubernetes.io/part-of": "implio", "implio/part": "run"}},
-        # Dagster starts a run again. Kubernetes must not do the same at the same time.
+        # Dagster starts a failed run again, so Kubernetes must not.
         "job_spec_config": {"backoffLimit": 0, "ttlSecondsAfterFinished": 3600},
     }

@@ -1,8 +1,8 @@
 """Dagster's storage in PostgreSQL, for a home on many machines. The rules are those of `instance_storage.py`.
 
-* **Two first starts.** Tables are created under a lock of the database, so that one process creates them and the others
-  find them.
-* **Dead runs.** The process of a run holds a lock of its session (`stores/signs_in_postgres.py`).
+* **Two first starts.** Tables are created under a lock in the database: one process creates them, and the others find
+  them.
+* **Dead runs.** The process of a run holds a lock in its session (`stores/signs_in_postgres.py`).
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ from implio_pipeline.orchestration.instance_storage import HidesFuture, HoldsSig
 from implio_pipeline.stores.signs_in_postgres import SessionSigns
 
 _OPENING = 0x696D706C696F  # "implio"
-"""The number of the lock under which tables are created. Every lock of a run has 64 bits of a digest."""
+"""The number of the lock under which tables are created. The number of a run's lock is 64 bits of a digest."""
 _TABLES = ("runs", "run_tags", "event_logs", "asset_keys", "job_ticks", "instigators")
 
 
@@ -27,7 +27,7 @@ class _LockedRuns(HoldsSigns, PostgresRunStorage):
     """The storage of runs in PostgreSQL."""
 
     def vacuum(self) -> None:
-        """Give the space of deleted rows back, so that new rows write over their bytes."""
+        """Free the space of deleted rows, so that new rows overwrite their bytes."""
         connection: Any = psycopg2.connect(_dsn(self.postgres_url))
         try:
             connection.autocommit = True
@@ -71,15 +71,15 @@ class PostgresHomeStorage(DagsterPostgresStorage):
 
     @property
     def event_storage_data(self) -> None:
-        """Nothing: a copy of this storage is opened as a whole."""
+        """`None`: a copy of this storage is opened as a whole."""
 
     @property
     def run_storage_data(self) -> None:
-        """Nothing, as above."""
+        """`None`, as above."""
 
     @property
     def schedule_storage_data(self) -> None:
-        """Nothing, as above."""
+        """`None`, as above."""
 
 
 def _dsn(url: str) -> str:

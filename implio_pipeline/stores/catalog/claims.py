@@ -5,13 +5,12 @@ Rules:
 * Every instant here is read from the database, so the clocks of workers do not matter.
 * A claim need not survive a power cut: then its holder is gone too. So on SQLite its commit does not wait for the disk,
   and claiming costs a fraction of a millisecond.
-* On SQLite all workers are on one machine. There, a holder also has a lock on a file while it lives, which the system
-  frees however the process ends. So the work of a killed process is free at once, and not only when the lease ends. On
-  PostgreSQL the lease alone decides.
-* Workers claim one after the other, under a lock that is held for milliseconds. Without it, one that inserts a unit and
-  one that takes a lapsed claim over could wait for each other for ever (tried: PostgreSQL ended one of them, 40P01).
-* A claim that its holder renews, gives back or commits at this moment is left alone (`FOR UPDATE SKIP LOCKED`). So no
-  worker waits for another one's work.
+* On SQLite all workers are on one machine. There a holder also locks a file while it lives. The system frees the lock
+  however the process ends, so the work of a killed process is free at once. On PostgreSQL only the lease decides.
+* Workers claim one after the other, under a lock that is held for milliseconds. Without it, a worker that inserts a
+  claim and one that takes over a lapsed claim could deadlock (tried: PostgreSQL ended one of them, 40P01).
+* A claim that its holder is renewing, giving back or committing is skipped (`FOR UPDATE SKIP LOCKED`), so no worker
+  waits for another one's work.
 """
 
 from collections.abc import Collection, Sequence
@@ -38,7 +37,7 @@ _NOW = {
 }
 """The database's own clock, in milliseconds since 1970."""
 _SIGN_END = "."
-"""Separates the name of the lock file from the rest of a holder's name. A holder without a lock file has none."""
+"""Separates the name of the lock file from the rest of a holder's name. Without a lock file there is no separator."""
 
 
 class SqlClaims(Claims):
@@ -170,7 +169,7 @@ class SqlClaims(Claims):
         ]
 
     def close(self) -> None:
-        """Give up the lock file: what this process has claimed is free from now on."""
+        """Release the lock file. What this process has claimed is then free."""
         with self._making:
             if self._signs is not None and self._sign is not None:
                 self._signs.release(self._sign)

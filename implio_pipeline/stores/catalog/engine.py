@@ -2,10 +2,10 @@
 
 Rules:
 
-* The catalog is read and written only within `reading` and `writing`. They translate faults of the machine into errors
-  of the domain.
-* No data is cached between transactions, so that any number of processes can share one catalog.
-* A transaction is short: no store yields to its caller within one, and nothing but the database is waited for.
+* The catalog is read and written only within `reading` and `writing`. They translate faults of the machine into the
+  domain's errors.
+* No data is cached between transactions, so any number of processes can share one catalog.
+* A transaction is short: within one, no store yields to its caller or waits for anything but the database.
 * What only SQLite needs is in `sqlite.py`, what only PostgreSQL needs in `postgresql.py`.
 
 ```python
@@ -143,13 +143,13 @@ def lock(connection: Connection, name: int) -> None:
 def give_way(connection: Connection, team: str) -> None:
     """Let deletions pass before this transaction locks a team, unless it is urgent itself.
 
-    On SQLite `Turns` does this. On PostgreSQL writers are in many processes, and whoever comes may take a row's lock
-    before those who have waited for it longer. Advisory locks are granted in order, so:
+    On SQLite `Turns` does this. On PostgreSQL writers are in many processes, and row locks are not granted in order.
+    Advisory locks are, so:
 
-    1. Writers that are not urgent wait for each other at the gate. The one that has passed it takes the team's turn.
-    2. An urgent writer skips the gate and shares the turn with others that are urgent.
+    1. Writers that are not urgent queue at the gate. The one that has passed it takes the team's turn.
+    2. An urgent writer skips the gate and shares the turn with other urgent writers.
 
-    So a deletion waits for at most one commit of a team, however many queue for it.
+    So a deletion waits for at most one commit of its team, however many writers queue.
     """
     if is_sqlite(connection.engine):
         return
@@ -162,8 +162,8 @@ def give_way(connection: Connection, team: str) -> None:
 def scrub(engine: Engine, secrets: list[str], *, most_rows: int | None = None) -> None:
     """Remove every copy of deleted rows of the tables `secrets` from SQLite's files; `sqlite.scrub` says how.
 
-    On PostgreSQL nothing is done. Deleted rows stay in its heap, its log and its backups until their operator removes
-    them. Rotating the team keys makes these copies useless.
+    On PostgreSQL nothing is done: deleted rows stay in its heap, its log and its backups. Closing the epoch makes these
+    copies useless (`docs/KEYS.md`).
     """
     if is_sqlite(engine):
         sqlite.scrub(engine, secrets, most_rows=most_rows)

@@ -7,7 +7,7 @@ Rules:
 * Whatever the URL sets is kept: TLS (`sslmode`, `sslrootcert`), `target_session_attrs`, timeouts, `application_name`.
 * A server that may lose what it has confirmed is refused, unless the settings allow it.
 
-The driver is imported here alone, when the first such catalog is opened.
+The driver is imported only here, when the first such catalog is opened.
 """
 
 import threading
@@ -116,10 +116,10 @@ def connect(location: URL, options: Mapping[str, Any], limits: Limits) -> Engine
 
 
 def _text_dumper() -> type:
-    """Return how the driver writes a text: NUL, which PostgreSQL has not, as a code point that is no character.
+    """Return a dumper that writes NUL, which PostgreSQL does not store, as a code point that no text has.
 
-    So nothing is found by an id that has NUL in it, as on SQLite, instead of an error. No text with NUL is stored: what
-    people send is refused with `bad-text`, sealed, or replaced by a keyed hash before it comes here.
+    An id with NUL is then unknown, as on SQLite, instead of an error. No text with NUL is stored: what people send is
+    refused with `bad-text`, sealed, or replaced by a keyed hash before it comes here.
     """
     from psycopg.types.string import StrDumperUnknown  # noqa: PLC0415
 
@@ -135,7 +135,7 @@ def check_safety(connection: Connection, limits: Limits) -> None:
     """Check that the server keeps what it has confirmed.
 
     Raises:
-        CatalogUnsafe: it does not, and the limits do not allow that; or it is older than what we test.
+        CatalogUnsafe: it does not, and the limits do not allow that; or the server is too old.
     """
     found = safety_settings(connection)
     version = int(found["server_version_num"]) // 10_000
@@ -147,7 +147,7 @@ def check_safety(connection: Connection, limits: Limits) -> None:
 
 
 def safety_settings(connection: Connection) -> dict[str, str]:
-    """Return the server's version, and its settings without which it may lose what it confirmed."""
+    """Return the server's version, and the settings that keep what it has confirmed."""
     query = text(
         "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'server_version_num')"
     )
@@ -155,7 +155,7 @@ def safety_settings(connection: Connection) -> dict[str, str]:
 
 
 def lossy(settings: Mapping[str, str]) -> list[str]:
-    """Return those of these settings that are off and must not be."""
+    """Return the names of the settings that must be on and are off."""
     return [name for name in ("fsync", "full_page_writes") if settings[name] == "off"]
 
 
@@ -218,7 +218,7 @@ def copy_in(connection: Connection, statement: str, rows: Iterable[tuple[Any, ..
 
 
 class Slots:
-    """The connections of one process: a fixed number for everybody, and some more for urgent threads."""
+    """Bounds the connections of one process: a fixed number for all threads, and some more for urgent ones."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -243,7 +243,7 @@ class Slots:
 
 
 def translated(state: str) -> ImplioError | None:
-    """Return the error of the domain for an SQLSTATE; `None` if our statement is at fault.
+    """Return the domain's error for an SQLSTATE; `None` if our statement is at fault.
 
     Source: https://www.postgresql.org/docs/18/errcodes-appendix.html
     """
@@ -269,7 +269,7 @@ _ERRORS: Mapping[str, tuple[type[ImplioError], str]] = {
     "25P03": (CatalogUnavailable, "this process paused within a transaction, which was ended"),
     # The server or its files.
     "08": (CatalogUnavailable, "the connection to the catalog's server was lost"),
-    "57P": (CatalogUnavailable, "the catalog's server is starting, stopping or ended this connection"),
+    "57P": (CatalogUnavailable, "the catalog's server is starting or stopping, or has ended this connection"),
     "58": (CatalogUnavailable, "the catalog's server cannot read or write its files"),
     "XX": (CatalogUnavailable, "the catalog's database is damaged"),
     # Its set-up.

@@ -2,15 +2,14 @@
 
 Rules:
 
-* KMS destroys whole keys only (rotation inside a key keeps its old material), so an epoch is a key of its own. Its
-  alias is made last and can be made once: of two rotations at the same time one wins, and the other one's key is
-  removed.
+* KMS destroys only whole keys (rotation inside a key keeps its old material), so each epoch is a key of its own. Its
+  alias is made last, and only once: if two processes rotate at the same time, one wins and the other deletes its key.
 * The newest epoch is the alias with the highest number. Aliases are never moved: KMS may show the former target of a
   moved alias for a while.
-* A key is destroyed seven days after it is retired, the shortest time of KMS. Until then it opens nothing, unless
-  somebody with `kms:CancelKeyDeletion` takes it back; this program needs no such permission.
-* A wrapped key is KMS's ciphertext, bound to its context (`EncryptionContext`). Its length is KMS's matter.
-* Throttled calls are repeated by the library, with jitter. No secret and no answer of the service is in an error.
+* A key is destroyed seven days after it is retired, the shortest time that KMS allows. Until then it opens nothing,
+  unless somebody with `kms:CancelKeyDeletion` cancels its deletion. This program does not need that permission.
+* A wrapped key is KMS's ciphertext, bound to its context (`EncryptionContext`). KMS decides its length.
+* The library repeats throttled calls, with jitter. No error contains a secret or an answer of the service.
 
 `docs/KEYS.md` has the permissions that this needs.
 """
@@ -40,7 +39,7 @@ from implio_pipeline.stores.keys.service_findings import finding_of, key_missing
 DELETION_DAYS = 7
 """The shortest time after which KMS destroys a key."""
 _LISTING_SECONDS = 1.0
-"""How long a list of aliases is used again: a new team has five keys, and needs one list."""
+"""How long a list of aliases is reused, so that the five keys of a new team need one list."""
 _SECONDS = (3.05, 10)
 _TRIES = 5
 _GONE = {
@@ -260,7 +259,7 @@ class KmsKeyRing(KeyRing):
         return f"alias/{self._address.name}-{name}-{epoch}"
 
     def _keys(self, *, is_fresh: bool = False) -> dict[str, str]:
-        """Return the ARN of every root key that has a name, by id; the list may be a second old."""
+        """Return the ARN of every root key with an alias, by id. Unless `is_fresh`, the list may be a second old."""
         with self._lock:
             if not is_fresh and monotonic() - self._listed_at < _LISTING_SECONDS:
                 return self._listed

@@ -2,10 +2,10 @@
 
 Rules:
 
-* A key is found by its wrapped form. A key that was wrapped again, or another key under the same id, is never mistaken
-  for it.
-* The number of keys and their age are bounded: what was destroyed elsewhere is forgotten here, at the latest at its
-  age. `forget` drops a team's keys at once.
+* A key is found by its wrapped form, so a key that was wrapped again, or another key under the same id, is never
+  mistaken for it.
+* The number of keys and their age are bounded, so a key that was destroyed elsewhere is forgotten in time. `forget`
+  drops a team's keys at once.
 * Threads that need the same key wait for one unwrapping. Threads that need other keys do not wait for it.
 """
 
@@ -31,7 +31,7 @@ class _Kept:
 
 
 class KeyCache:
-    """Unwrapped keys by team and wrapped form; the one that was not used for longest is dropped first.
+    """Unwrapped keys by team and wrapped form. The least recently used key is dropped first.
 
     Args:
         most_keys: How many keys are kept.

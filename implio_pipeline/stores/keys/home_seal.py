@@ -51,13 +51,13 @@ class HomeSeal:
         return self._wrap(self._unwrap(root_key_id, wrapped))
 
     def make_first(self) -> None:
-        """Make what the first root key of the home needs, in a new catalog. Nothing, if the root key is in a file."""
+        """Make what the home's first root key needs in a new catalog. Does nothing if root keys are in files."""
 
     def follow_ring(self) -> None:
-        """Make what a new root key of the home needs before it can wrap. Nothing, if the root key is in a file."""
+        """Make what a new root key of the home needs before it can wrap. Does nothing if root keys are in files."""
 
     def drop(self, root_key_ids: Collection[str]) -> None:
-        """Destroy what belongs to root keys that are about to be destroyed. Nothing, if they are in files."""
+        """Destroy what belongs to root keys that are about to be destroyed. Does nothing if root keys are in files."""
 
     def seal(self, text: str, *, context: str) -> bytes:
         """Encrypt a text, bound to its context."""

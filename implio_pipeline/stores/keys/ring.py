@@ -40,7 +40,7 @@ class LocalKeyRing(KeyRing):
     Args:
         folder: Holds a folder for each region, and one for the home.
         elsewhere: The folders of regions whose keys are kept in another place.
-        but: Regions whose keys are in a key service. Folders of them are not looked at.
+        but: Regions whose keys are in a key service. Their folders are ignored.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class LocalKeyRing(KeyRing):
 
     @override
     def wrap(self, region: Region, name: str, key: bytes, *, context: KeyContext) -> tuple[str, bytes]:
-        # RFC 3394 has no associated data, so the context is not bound: who can read the files has the key anyway.
+        # RFC 3394 has no associated data, so the context is not bound. Whoever can read the files has the key anyway.
         def wrap_under_newest() -> tuple[str, bytes]:
             epochs = self._epochs(region, name)
             if not epochs:
@@ -114,8 +114,7 @@ class LocalKeyRing(KeyRing):
 
     @override
     def retire(self, root_key_ids: Iterable[str]) -> dict[str, datetime | None]:
-        # Flash storage and copy-on-write file systems may keep the overwritten bytes. There only full-disk encryption
-        # helps.
+        # Flash storage and copy-on-write file systems may keep the overwritten bytes. Only disk encryption helps there.
         # 1. Take each key out of the ring by a rename, which is atomic.
         folders, listed = set(), list(root_key_ids)
         for root_key_id in listed:

@@ -1,4 +1,4 @@
-"""The root keys of all regions, each region's at its own address: files, AWS KMS, or Transit."""
+"""The root keys of all regions and of the home, each at its own address: files, AWS KMS, or Transit."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -82,7 +82,7 @@ class RegionalKeyRing(KeyRing):
             theirs = [each for each in listed if region_of(each) == region]
             if theirs:
                 done |= ring.retire(theirs)
-        # Also without any key: it finishes what a crash interrupted.
+        # The local ring is called even without keys: it then finishes what a crash interrupted.
         return done | self._local.retire(each for each in listed if region_of(each) not in self._services)
 
     @property
@@ -100,7 +100,7 @@ class RegionalKeyRing(KeyRing):
 
 
 def _service(region: Region, address: KmsAddress | TransitAddress) -> "KmsKeyRing | TransitKeyRing":
-    """Return the ring of a region in a key service. Its library is imported here: an embedded home has none."""
+    """Return a region's ring in a key service. The library is imported here: a home with local keys may lack it."""
     try:
         if isinstance(address, KmsAddress):
             from implio_pipeline.stores.keys.aws_kms import KmsKeyRing  # noqa: PLC0415

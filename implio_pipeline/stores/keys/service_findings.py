@@ -1,4 +1,4 @@
-"""What `implio doctor` finds in a key service, whichever it is."""
+"""What `implio doctor` finds in any key service."""
 
 from implio_pipeline.domain.checkup import Finding
 from implio_pipeline.domain.errors import ImplioError, KeyMissing, KeyServiceDenied, KeyServiceUnavailable
@@ -13,7 +13,7 @@ def finding_of(error: ImplioError) -> Finding:
 
 def key_missing(key: str) -> Finding:
     """Return the finding that a root key is not in the key service."""
-    remedy = "Make the missing root keys, if nothing was ever wrapped under this one."
+    remedy = "If nothing was ever wrapped under it, run `implio keys make`."
     return Finding(code="root-key-missing", what=f"{key} is not in the key service", remedy=remedy)
 
 

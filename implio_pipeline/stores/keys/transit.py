@@ -2,16 +2,16 @@
 
 Rules:
 
-* A class has a key of its own (`NAME-identity`, `NAME-content`, `NAME-operational`; `NAME-seal` for the home), so that
-  the key service can refuse a reader one class, and each class's epochs are destroyed alone.
-* The keys are derived: the context of a wrapped key goes into its derivation. So a wrapped key opens for the team,
-  purpose and version that it was made for, also when it is wrapped again inside the service.
-* A wrapped key is Transit's ciphertext as it is, in ASCII. Whoever may call Transit opens it without this program.
-* Versions are trimmed from the oldest on. Transit wants a lower bound for encryption first: `min_encryption_version`.
-* No secret and no answer of the service is in an error.
+* Each class has its own key (`NAME-identity`, `NAME-content`, `NAME-operational`; `NAME-seal` for the home). So the key
+  service can refuse a reader one class, and the epochs of each class are destroyed independently.
+* The keys are derived: the context of a wrapped key goes into the derivation. So a wrapped key opens only for the team,
+  purpose and version that it was made for, also after the service has wrapped it again.
+* A wrapped key is Transit's ciphertext, unchanged, in ASCII. Whoever may call Transit can open it without this program.
+* Versions are trimmed from the oldest on. Before that, Transit needs `min_encryption_version`.
+* No error contains a secret or an answer of the service.
 
 `docs/KEYS.md` has the policy that this needs. Give `update` and not `create` on `encrypt`: with `create`, Transit makes
-a missing key by itself (tried on OpenBao 2.7).
+a missing key (tried on OpenBao 2.7).
 """
 
 import os
@@ -55,7 +55,7 @@ class TransitKeyRing(KeyRing):
     Args:
         region: The region.
         address: Where its keys are.
-        backoff_seconds: The first pause before a call is tried again; it doubles, with as much again by chance.
+        backoff_seconds: The first pause before a call is tried again. Pauses double, plus a random part of as much.
         timeout_seconds: How long to wait for a connection, and for an answer.
     """
 
@@ -97,7 +97,7 @@ class TransitKeyRing(KeyRing):
             key = self._read(name)
             if key is None:
                 continue
-            # Transit lists the versions that may decrypt. Older ones that a crash left untrimmed exist, too.
+            # Transit lists only the versions that may decrypt. Older ones that a crash left untrimmed still exist.
             for epoch in range(max(1, key["min_available_version"]), key["latest_version"] + 1):
                 made = key["keys"].get(str(epoch), "hidden")
                 found[self._id(name, epoch)] = f"transit:{self._key(name)}:{epoch}:{made}"
@@ -126,7 +126,7 @@ class TransitKeyRing(KeyRing):
 
     @override
     def wrap(self, region: Region, name: str, key: bytes, *, context: KeyContext) -> tuple[str, bytes]:
-        # Transit makes a missing key if the token may create one: a lost root key would go unnoticed.
+        # Look first: if the token may create keys, Transit makes a missing one, and a lost root key goes unnoticed.
         if name not in self._seen and self._read(name) is None:
             raise self._no_root_key(name)
         body = {"plaintext": _base64(key), "context": _packed(context)}
@@ -189,7 +189,7 @@ class TransitKeyRing(KeyRing):
         try:
             answer = self._call("post", "sys/capabilities-self", {"paths": list(paths.values())})
         except (KeyMissing, KeyServiceDenied):
-            return []  # the token may not ask; then only trying tells
+            return []  # the token may not ask; `tried` finds out
         found = []
         for operation, path in paths.items():
             may = set(answer.get(path, ()))
@@ -316,13 +316,13 @@ class TransitKeyRing(KeyRing):
 
 def _ill(name: str, key: Mapping[str, Any]) -> Iterable[Finding]:
     if not key.get("derived"):
-        remedy = "Delete it if nothing is wrapped under it, and make the missing root keys."
+        remedy = "If nothing is wrapped under it, delete it and run `implio keys make`."
         yield Finding(code="key-not-derived", what=f"{name} is not derived", remedy=remedy)
     if key.get("exportable") or key.get("allow_plaintext_backup"):
         what = f"{name} can be exported, so a copy of it may exist"
         yield Finding(code="key-exportable", what=what, remedy="Make another key that cannot be exported.")
     if key.get("auto_rotate_period"):
-        what = f"{name} is rotated by the key service, too"
+        what = f"the key service rotates {name} on its own"
         yield Finding(code="key-auto-rotated", what=what, remedy="Set its `auto_rotate_period` to 0.")
     if key.get("soft_deleted"):
         yield Finding(code="key-deleted", what=f"{name} was deleted", remedy="Restore it in the key service.")

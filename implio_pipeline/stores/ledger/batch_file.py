@@ -2,11 +2,10 @@
 
 Rules:
 
-* A batch is acknowledged when its seal is durable. What a crash leaves after the last seal was never acknowledged:
+* A batch is acknowledged when its seal is durable. What follows the last seal after a crash was never acknowledged:
   readers skip it, and the next append cuts it off.
 * One process appends at a time, under a lock on the file: two batches must not follow the same one.
-* One file, not a file for each batch: an append costs one `fsync` instead of two and a rename, and a home with 100,000
-  receipts has one file to back up.
+* There is one file, not a file for each batch (decision 0095).
 """
 
 import fcntl
@@ -49,7 +48,7 @@ class BatchFile(ChainStorage):
 
     @property
     def is_made(self) -> bool:
-        """Return whether there is a chain, or what is left of one."""
+        """Return whether there is a chain, whole or in part."""
         return self._path.exists() or self._public.exists()
 
     @override

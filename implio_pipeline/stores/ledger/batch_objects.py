@@ -2,12 +2,12 @@
 
 Rules:
 
-* The number of a batch is its name. An object is created only where there is none (`If-None-Match`): of two servers
-  that append after the same batch one succeeds, and the other one reads on and appends after it. Nothing forks.
-* A batch is acknowledged when the bucket has stored it. There is nothing torn, and nothing is cut off.
-* The newest batch is found from the newest known one, or by doubling steps and halves: about 2·log2 of their number of
-  requests, never by listing them all.
-* Nothing is ever deleted here. The bucket should forbid it (object lock): `check_lock` says whether it does.
+* A batch is named by its number. An object is never overwritten (`If-None-Match`): if two servers append after the same
+  batch, one succeeds, and the other reads the new batch and appends after it. So a chain never forks.
+* A batch is acknowledged when the bucket has stored it. It is never torn, so nothing is ever cut off.
+* The newest batch is searched from the newest known one, by doubling steps and then halving: about 2·log2(n) requests
+  for n batches, without a listing.
+* Nothing is ever deleted here. The bucket should forbid deleting (object lock): `check_lock` says whether it does.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ class BatchObjects(ChainStorage):
         self._newest: Seal | None = None
         """The newest batch that this process knows. There may be newer ones."""
         self._is_current = False
-        """Whether to try and append after it, before looking for newer ones."""
+        """Whether to append after it without looking for newer ones first."""
 
     @property
     @override
@@ -68,7 +68,7 @@ class BatchObjects(ChainStorage):
     @override
     @contextmanager
     def turn(self) -> Iterator[Turn]:
-        # Most often nobody else has appended since this process did. Then one request is enough.
+        # Usually no other process has appended since this one did. Then one request is enough.
         if not self._is_current:
             self.head()
         yield _ObjectTurn(self)
@@ -165,7 +165,7 @@ class BatchObjects(ChainStorage):
             raise LedgerBroken(f"the newest batch of the ledger: {error}") from None
 
     def _all(self) -> Iterator[tuple[int, bytes]]:
-        """Yield every batch that is listed, also behind a gap."""
+        """Yield every batch that is listed, even after a gap."""
         numbers: dict[str, int] = {}
 
         def keys() -> Iterator[str]:
@@ -210,7 +210,7 @@ class _ObjectTurn(Turn):
 
 
 def check_lock(place: ObjectBucket) -> Iterator[Finding]:
-    """Examine whether the bucket of the ledger forbids deleting and replacing, by default and for everybody."""
+    """Examine whether the ledger's bucket forbids everybody to delete or replace batches."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 -- only many machines have it
 
     url = place.address.url
@@ -222,8 +222,9 @@ def check_lock(place: ObjectBucket) -> Iterator[Finding]:
     if not rule:
         yield Finding(
             code="ledger-not-locked",
-            what=f"{url} has no default retention: whoever can write there can delete or replace batches",
-            remedy="Make the bucket with object lock, and give it a default retention in compliance mode.",
+            what=f"{url} shows no default retention: whoever can write there may delete or replace batches",
+            remedy="Use a bucket with object lock and a default retention in compliance mode; if it has one, allow "
+            "s3:GetBucketObjectLockConfiguration.",
             level=Level.ADVICE,
         )
         return
@@ -231,11 +232,13 @@ def check_lock(place: ObjectBucket) -> Iterator[Finding]:
     if rule.get("Mode") != "COMPLIANCE":
         yield Finding(
             code="ledger-lock-weak",
-            what=f"{url} keeps batches for {', '.join(spans)}, but administrators may lift that",
+            what=f"{url} keeps batches for {', '.join(spans)}, but administrators can lift that",
             remedy="Set the default retention of the bucket to compliance mode.",
             level=Level.ADVICE,
         )
         return
     yield Finding(
-        code="ledger-locked", what=f"{url} keeps every batch for {', '.join(spans)}, for everybody", level=Level.GOOD
+        code="ledger-locked",
+        what=f"{url} keeps every batch for {', '.join(spans)}; nobody can lift that",
+        level=Level.GOOD,
     )

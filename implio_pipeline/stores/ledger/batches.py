@@ -19,8 +19,7 @@ from implio_pipeline.verify import (
 
 MOST_ENTRIES = 1_024
 MOST_BYTES = 4 << 20
-"""A batch is closed before it has more entries or bytes than this, so that reading one stays cheap. One longer entry is
-a batch of its own."""
+"""A batch has at most so many entries and bytes, so that reading one is cheap. A longer entry is a batch of its own."""
 
 
 def entry_line(*, chain: str, sequence: int, kind: str, body: bytes) -> bytes:
@@ -33,7 +32,7 @@ def entry_line(*, chain: str, sequence: int, kind: str, body: bytes) -> bytes:
 def unsigned_header(
     leaves: Sequence[bytes], *, chain: str, after: Seal | None, key: str, time: str, next_key: bytes | None = None
 ) -> dict[str, Any]:
-    """Return what is signed of a batch.
+    """Return the part of a batch's seal that is signed.
 
     Args:
         leaves: The hashes of its entries.

@@ -2,10 +2,10 @@
 
 Rules:
 
-* Everything that is appended at once shares a batch: threads that wait for the one that writes are written by it.
-* A found entry counts only if the seal of its batch is signed by the chain's key and has the entry's hash at its place.
-  One altered entry does not invalidate the others of its batch: the seal has the hash of each.
-* Someone may have been faster (`ChainStorage.turn`). Then everything is decided again, after the new newest batch.
+* What is appended at the same time shares a batch: one thread writes the entries of all threads that wait.
+* An entry that is found counts only if the chain's key signed the seal of its batch, and the seal has the entry's hash
+  at its place. An altered entry does not invalidate the others of its batch: the seal has the hash of each.
+* Another process may append first (`ChainStorage.turn`). Then everything is decided again, after the new batch.
 """
 
 import json
@@ -74,7 +74,7 @@ class _Ticket:
     """What one caller wants to append."""
 
     entries: list[tuple[str, Mapping[str, Any]]]
-    """Kind and body of each; what is written is taken off."""
+    """Kind and body of each that is not written yet."""
     is_told_once: bool = False
     next_key: bytes | None = None
     added: list[LedgerEntry[Any]] = field(default_factory=list)
@@ -142,7 +142,7 @@ class Chain:
         except Exception as error:  # noqa: BLE001 -- each caller raises it
             _fail(tickets, error)
         except BaseException:
-            # This thread is being stopped. The others cannot know what was written.
+            # This thread is being stopped. The other threads cannot know what was written.
             _fail(tickets, LedgerUnavailable("appending to the ledger was interrupted"))
             raise
         finally:
@@ -298,7 +298,7 @@ class Chain:
                 self._index.forget(self._storage)
 
     def _in_turn(self, rows: Iterator[Row]) -> Iterator[tuple[Row, LedgerEntry[Any] | LedgerBroken]]:
-        # The first entry is often enough. After it, more are read at once: a bucket answers in parallel.
+        # The first entry is often enough. Then more are read at once, since a bucket answers in parallel.
         at_once = 1
         while some := list(islice(rows, at_once)):
             yield from self._verified(some).items()
@@ -335,10 +335,10 @@ class Chain:
         return found
 
     def _judged(self, request_ids: Collection[str]) -> _Entries:
-        """Return what names one of these requests, oldest first: each the entry, or the error that it is not signed."""
+        """Return the entries that name one of these requests, oldest first; an error for each that is not signed."""
         found = self._verified(self._index.of_requests(self._storage, request_ids))
         if any(isinstance(each, _IndexWrong) for each in found.values()):
-            # The index led astray, or the chain was damaged after it was indexed. A new index tells which.
+            # The index is wrong, or the chain was damaged after it was indexed. A new index shows which.
             self._index.forget(self._storage)
             found = self._verified(self._index.of_requests(self._storage, request_ids))
         return found
@@ -503,7 +503,7 @@ def explained() -> Iterator[None]:
 
 @contextmanager
 def missing_is_broken() -> Iterator[None]:
-    """Translate errors of storage; a chain that is not there is broken.
+    """Translate errors of storage. A missing chain counts as broken.
 
     Raises:
         LedgerBroken: the chain is missing.

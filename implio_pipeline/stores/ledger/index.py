@@ -7,7 +7,7 @@ The batches are the authority. The index only says where to look. Rules:
 * What it finds is used only if its batch is signed and has that entry (`chain.py`).
 * If a chain no longer has the seal that was read last, the ledger was restored, cut or replaced. Then its rows are
   thrown away, and the chain is read from its start.
-* Damaged lines have rows too, by what can still be read of them, so that a damaged tombstone is not taken for none.
+* A damaged line has a row too, with what can still be read of it, so that a damaged tombstone is not overlooked.
 * The index may be deleted at any time and needs no backup.
 """
 
@@ -74,7 +74,7 @@ class Row(NamedTuple):
 
 
 class LedgerIndex(Protocol):
-    """Finds the entries of chains. Each look-up first takes in what was added to the chain since the last one."""
+    """Finds the entries of chains. Each look-up first reads what was added to the chain since the last one."""
 
     def of_requests(self, storage: ChainStorage, request_ids: Collection[str]) -> list[Row]:
         """Return the entries that name one of these requests, in the order of the chain."""
@@ -83,7 +83,7 @@ class LedgerIndex(Protocol):
         """Yield the entries of a kind, newest first, a page at a time; only those before an entry, if one is given."""
 
     def forget(self, storage: ChainStorage) -> None:
-        """Throw away what is known of a chain: something that was found was not as the index said."""
+        """Throw away what is known of a chain, because the chain did not have what the index said."""
 
 
 class IndexFile(LedgerIndex):
@@ -122,8 +122,8 @@ class IndexFile(LedgerIndex):
             _forget(index, storage.chain)
 
     def _ask(self, storage: ChainStorage, query: str, *values: object) -> list[Row]:
-        """Return the rows of a query on the index, after it has taken in what the chain has more."""
-        # An index that fails in any way is thrown away. This answer then comes from one in memory.
+        """Return the rows of a query on the index, after the index has read what was added to the chain."""
+        # An index that fails in any way is thrown away. A new one in memory then gives this answer.
         for path in (self._path, None):
             try:
                 with closing(_opened(path)) as index:
@@ -151,7 +151,7 @@ def _opened(path: Path | None) -> sqlite3.Connection:
 
 
 def rows_in(storage: ChainStorage, after: Span) -> Iterator[tuple[list[Row], SealRead]]:
-    """Yield the rows of each batch after a seal, with the seal. Entries that no seal ends are left out."""
+    """Yield the rows of each batch after a seal, with the batch's own seal. Entries without a seal are left out."""
     pending: list[tuple[Span, str, str, bytes]] = []
     for span, line in storage.lines(after):
         if not line.startswith(SEAL_BEGINS):
@@ -176,7 +176,7 @@ def _take_in(index: sqlite3.Connection, storage: ChainStorage) -> None:
     last = _last(index, storage.chain)
     if storage.is_read(last) and storage.follows(last):
         return
-    # 2. One process at a time goes on; others wait here, and then find the work done.
+    # 2. One process at a time continues. Others wait here, and then find the work done.
     index.execute("BEGIN IMMEDIATE")
     try:
         last = _last(index, storage.chain)

@@ -1,8 +1,9 @@
-"""The ledger: its chains as one. It decides which chain an entry belongs to, and looks for entries in every chain.
+"""The ledger: all chains as one. It decides which chain an entry belongs to, and finds entries in every chain.
 
 Rules:
 
-* What is about a team is in the chain of the team's region; everything else is in the chain `home`.
+* An entry about a team is in the chain of the team's region, and one about an epoch in the chain of its region. All
+  others are in the chain `home`.
 * Between chains, entries are ordered by the time of their batches; within a chain, by their numbers.
 """
 

@@ -2,9 +2,9 @@
 
 Rules:
 
-* A key that is to follow waits in a file of its own until a batch names it. Only then it replaces the old one. Its file
-  is named after it, so that two processes that renew the key at once do not take away each other's.
-* After a crash in between, the process that appends next goes on with the key that the newest batch names.
+* A new key waits in a file of its own until a batch names it, and only then replaces the old one. The file is named
+  after the key, so that two processes that renew the key at once do not overwrite each other's.
+* After a crash in between, the next process that appends uses the key that the newest batch names.
 """
 
 from contextlib import suppress
@@ -64,7 +64,7 @@ class SigningKeyFile(SigningKey):
     @override
     def adopt(self, public: bytes) -> None:
         self._key = None
-        # 1. The staged key replaces the old one, which is destroyed by that.
+        # 1. The staged key replaces the old one, and so destroys it.
         with suppress(FileNotFoundError):
             self._staged(public).replace(self._path)
             sync_folder(self._path.parent)

@@ -2,9 +2,9 @@
 
 Rules:
 
-* A batch is its entries, a line each, and then its seal, a line too. In a file, batches follow one another; an object
-  has one batch. A place is the number of the object (0 in a file) and an offset in it.
-* What was added stays as it is. Nobody adds a batch after the same batch as somebody else.
+* A batch is one line for each entry and then one line, its seal. A file has all batches of a chain, an object has one.
+  A place is the number of the object (0 in a file) and an offset in it.
+* Batches are never changed, and no two batches follow the same one.
 * Storage knows neither keys nor signatures.
 """
 
@@ -18,7 +18,7 @@ from implio_pipeline.verify import Seal
 
 
 class Span(NamedTuple):
-    """Octets of a chain: the number of the object (0 in a file), where they begin, and how many."""
+    """A place in a chain: the number of the object (0 in a file), the first octet, and the number of octets."""
 
     file: int
     start: int
@@ -36,7 +36,7 @@ NOWHERE = Span(0, 0, 0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SealRead:
-    """The seal that an index has read last: where it is, and its octets' digest."""
+    """The seal that an index has read last: its place, and the digest of its line."""
 
     span: Span = NOWHERE
     digest: bytes = b""
@@ -50,7 +50,7 @@ class Turn(Protocol):
         """The seal of the newest batch; `None` when there is no batch."""
 
     def add(self, batches: Sequence[bytes]) -> int:
-        """Add batches, durable on return. Returns how many were added; fewer if somebody else added one meanwhile."""
+        """Add batches, durable on return. Returns how many were added: fewer if somebody else added one first."""
 
 
 class ChainStorage(Protocol):
@@ -67,7 +67,7 @@ class ChainStorage(Protocol):
         """Return the chain's first public key, PEM."""
 
     def turn(self) -> AbstractContextManager[Turn]:
-        """Look for the newest batch, in order to add batches after it. An unfinished batch of a crash is cut off.
+        """Find the newest batch, in order to add batches after it. What a crash left unfinished is cut off.
 
         Raises:
             LedgerBroken: the newest batch cannot be read.

@@ -3,13 +3,13 @@
 Rules:
 
 * Endpoint, region and credentials come from the usual AWS settings (environment, profile, role of the machine). Plain
-  HTTP goes to loopback addresses only, unless `AWS_ALLOW_HTTP` is `true`.
+  HTTP is allowed only to loopback addresses, unless `AWS_ALLOW_HTTP` is `true`.
 * One PUT with `If-None-Match: *` writes an object; the storage checks its SHA-256. Nothing is written in parts, and
   nothing is presigned.
-* obstore carries the objects: it retries, and it releases the GIL. boto3 does what obstore cannot: it deletes versions,
-  lists keys of any form, and reads the settings of the bucket (decision 0094).
-* The storage may carry out a write and lose the answer. Then the retry finds an object. The write succeeded only if the
-  object has the token and the bytes of this write.
+* obstore reads and writes objects: it retries, and it releases the GIL. boto3 does what obstore cannot: it deletes
+  versions, lists keys of any form, and reads the bucket's settings (decision 0094).
+* The storage may carry out a write and lose the answer. Then the retry finds an object, and the write succeeded only if
+  that object has the token and the bytes of this write.
 * A storage that keeps versions says so in its answer to a delete. Then all versions are deleted, whatever the bucket's
   settings were when the process began.
 """
@@ -43,12 +43,12 @@ _PIECE_BYTES = 8 << 20
 _BULK = 1_000
 """The most keys that one call deletes."""
 _TRIES = 4
-"""How often a call is made whose answer was lost, and how often keys are deleted that the storage kept."""
+"""How often a call is tried if its answer was lost, and a delete if the storage kept some of the keys."""
 _NOT_FOUND, _REPLACED = 404, (409, 412)
 """Answers that no object has this key, and that another one has it."""
 _STATUS = re.compile(r"status code: (\d{3})")
 _TOKEN = "implio-write"  # noqa: S105
-"""Metadata of an object: who wrote it. It tells our own write from another one with the same bytes."""
+"""Metadata of an object, random for each write. It tells our own write from another one with the same bytes."""
 
 _Result = TypeVar("_Result")
 
@@ -266,7 +266,7 @@ class ObjectBucket(Objects):
                 codes = ", ".join(sorted({each["Code"] for each in left}))
                 raise _NotDeleted(f"{self.address.url} did not delete {len(left)} objects: {codes}")
 
-        # One call deletes many objects and reports each that failed: the library tries only whole calls again.
+        # One call deletes many objects and reports each that failed. The library repeats only whole calls.
         replan(
             delete,
             about="a bucket's objects",
@@ -378,11 +378,11 @@ class _NotDeleted(StorageFailed):
 
 
 class _AnswerLost(StorageFailed):
-    """The connection broke, so the call may be made again."""
+    """The connection broke before the whole answer came. The call may be repeated."""
 
 
 def each_at_once(act: Callable[[str], _Result], keys: Iterable[str]) -> Iterator[tuple[str, _Result]]:
-    """Yield each key with its result, in the order of the keys. `AT_ONCE` acts run at once, and no more wait."""
+    """Yield each key with its result, in the order of the keys. `AT_ONCE` acts run at once, and none is queued."""
     waiting: deque[tuple[str, Future[_Result]]] = deque()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         try:
@@ -400,7 +400,7 @@ def each_at_once(act: Callable[[str], _Result], keys: Iterable[str]) -> Iterator
 
 
 def _retried(act: Callable[[], _Result], *, about: str) -> _Result:
-    """Make a call again whose answer was lost. The library itself repeats what was refused or never arrived."""
+    """Repeat a call if its answer was lost. The library itself repeats what was refused or never arrived."""
     return replan(act, about=about, is_race=lambda error: isinstance(error, _AnswerLost), tries=_TRIES)
 
 
@@ -438,7 +438,7 @@ def _status_of(error: Exception) -> int | None:
 
 
 def _failure(error: Exception, *, size_bytes: int = 0) -> Exception:
-    """Return our failure for one of obstore. The library's message has the key, so only the status is taken."""
+    """Return our error for one of obstore. Its message contains the key, so only the status is kept."""
     status = _status_of(error)
     if status == 507:  # noqa: PLR2004 -- Insufficient Storage
         return StorageFull(f"no room for {size_bytes} bytes in the object storage")

@@ -1,11 +1,11 @@
-"""The settings of a bucket: which of them keep what was erased, and what else an operator should know.
+"""The settings of a bucket: which of them would keep what is deleted, and what else an operator should know.
 
 Rules:
 
-* At the start a bucket is refused if a deleted object would remain somewhere: in versions that we may not delete, in
-  a replica, or under a lock. Versions that we can delete are no reason: `ObjectBucket.delete` deletes each of them.
-* A setting that the storage does not know counts as off. One that we may not read is not known, and these three must
-  be known.
+* When a home opens, a bucket is refused if deleted objects would remain: in versions that we may not delete, in a
+  replica, or under a lock. Versions that we may delete are allowed: `ObjectBucket.delete` deletes each of them.
+* A setting that the storage does not have counts as off. If we may not read one of these three settings, the bucket is
+  refused.
 * A checkup tries every permission with an object of its own, and deletes it.
 """
 
@@ -27,7 +27,7 @@ _UNKNOWN: Mapping[str, Any] = {"unknown": True}
 
 
 def refuse_if_it_keeps(place: ObjectBucket) -> None:
-    """Check that a bucket keeps nothing that we delete. Three requests, five more if it keeps versions.
+    """Check that a bucket keeps nothing that we delete. Takes three requests, and five more if it keeps versions.
 
     Raises:
         BucketRefused: it does, or its settings cannot be read.
@@ -44,7 +44,7 @@ def location_of(place: ObjectBucket) -> str | None:
     if found is _UNKNOWN or found is None:
         return None
     constraint = found.get("LocationConstraint")
-    # S3 says nothing for its first region, `EU` for its second, and other storages say nothing at all.
+    # S3 returns nothing for its first region and may return `EU` for its second. Other storages return nothing.
     is_aws = place.client.meta.endpoint_url.endswith(".amazonaws.com")
     return {"EU": "eu-west-1", None: "us-east-1" if is_aws else None}.get(constraint, constraint)
 
@@ -70,13 +70,13 @@ def check_bucket(place: ObjectBucket, *, now: Callable[[], datetime], may_lock: 
         return
     yield Finding(code="bucket-reachable", what=f"{place.address.url} answers", level=Level.GOOD)
     yield from _clock(place, answer, now())
-    # 2. What it keeps of what we delete.
+    # 2. Whether it keeps what we delete.
     if not may_lock:
         yield from _versions(place)
         yield from _replicas(place)
         yield from _locks(place)
     yield from _permissions(place, may_lock=may_lock)
-    # 3. What else protects the objects or endangers them.
+    # 3. What else protects or endangers the objects.
     yield from _encryption(place)
     yield from _public_access(place)
     yield from _lifecycle(place, may_lock=may_lock)
@@ -103,7 +103,7 @@ def _versions(place: ObjectBucket) -> Iterator[Finding]:
         return
     if not (found or {}).get("Status"):
         return
-    # It keeps versions, or kept them. That is allowed if we can delete them: tried with an object of our own.
+    # It keeps versions, or kept them. That is allowed if we can delete them. Try it with an object of our own.
     key = f"{PROBES}/{secrets.token_hex(8)}"
     try:
         place.put_new(key, b"versions")
@@ -117,7 +117,7 @@ def _versions(place: ObjectBucket) -> Iterator[Finding]:
         yield Finding(
             code="bucket-keeps-versions",
             what=f"{url} keeps versions; each delete removes all of them",
-            remedy="Switch versioning off if nothing else needs it: every delete takes two requests more.",
+            remedy="Switch versioning off if nothing else needs it: it makes every delete slower.",
             level=Level.ADVICE,
         )
     else:
@@ -165,7 +165,7 @@ def _permissions(place: ObjectBucket, *, may_lock: bool) -> Iterator[Finding]:
         ("list incomplete uploads (s3:ListBucketMultipartUploads)", lambda: place.sweep(older_than=_NEVER)),
     ]
     if may_lock:
-        acts = acts[2:3]  # an object that is locked could not be taken away again
+        acts = acts[2:3]  # a locked object could not be deleted again
     else:
         acts.append(("delete (s3:DeleteObject)", lambda: place.delete([key])))
     denied = []
@@ -177,11 +177,11 @@ def _permissions(place: ObjectBucket, *, may_lock: bool) -> Iterator[Finding]:
             yield Finding(
                 code="bucket-permission-missing",
                 what=f"{place.address.url}: cannot {name}: {error}",
-                remedy="Allow it for the credentials of this installation, on this bucket and prefix.",
+                remedy="Allow this for the credentials of this installation, on this bucket and prefix.",
             )
     if not denied:
         yield Finding(
-            code="bucket-permissions", what=f"{place.address.url}: every permission is there", level=Level.GOOD
+            code="bucket-permissions", what=f"{place.address.url}: no permission is missing", level=Level.GOOD
         )
 
 
@@ -196,7 +196,7 @@ def _encryption(place: ObjectBucket) -> Iterator[Finding]:
         yield Finding(
             code="bucket-not-encrypted",
             what=f"{place.address.url} does not encrypt objects at rest",
-            remedy="Switch default encryption on: landing and request objects are in clear until they are taken in.",
+            remedy="Switch default encryption on: landing files, request files and some exports are in clear.",
             level=Level.ADVICE,
         )
 
@@ -234,7 +234,7 @@ def _lifecycle(place: ObjectBucket, *, may_lock: bool) -> Iterator[Finding]:
             yield Finding(
                 code="bucket-expires-objects",
                 what=f"a lifecycle rule of {place.address.url} deletes objects after a time",
-                remedy="Remove the rule: only this installation may delete, or items that a policy keeps are lost.",
+                remedy="Remove the rule: it deletes items that a policy keeps.",
             )
     if not may_lock and not any("AbortIncompleteMultipartUpload" in rule for rule in rules):
         yield Finding(
@@ -248,7 +248,7 @@ def _lifecycle(place: ObjectBucket, *, may_lock: bool) -> Iterator[Finding]:
 def _unreadable(place: ObjectBucket, name: str, permission: str, *, level: Level = Level.ADVICE) -> Finding:
     return Finding(
         code="bucket-settings-unreadable",
-        what=f"the setting of {name} of {place.address.url} cannot be read",
+        what=f"{place.address.url}: the setting for {name} cannot be read",
         remedy=f"Allow {permission} for the credentials of this installation, or look at the setting yourself.",
         level=level,
     )

@@ -1,14 +1,14 @@
-"""Copies of encrypted files of buckets on this machine's disk, for readers that open files themselves.
+"""Copies, on this machine's disk, of encrypted files in buckets, for readers that open files themselves.
 
 Rules:
 
-* A copy is as encrypted as the file: whoever reads the folder needs the keys too. Nothing in clear is written here.
+* A copy is as encrypted as the file: nobody can read it without the keys. Nothing in clear is written here.
 * Copies are named by their digest and checked against it when they are fetched. An altered copy is thrown away.
-* The folder is bounded. When it is full, the copies that were not used for the longest time are removed. A reader whose
-  copy was removed in between gets `FileMissing` and tries again.
+* The folder is bounded. When it is full, the least recently used copies are removed. A reader whose copy was removed in
+  between gets `FileMissing` and tries again.
 * The processes of a machine share the folder without a lock: a copy appears whole, by a rename.
-* When a file is erased, its copy is removed from this machine. Other machines keep theirs until it is the oldest; its
-  keys are destroyed, so it opens no more (`docs/THREATS.md`).
+* When a file is erased, its copy is removed from this machine. Other machines keep their copies until they need the
+  room. Nobody can open them, since the file's keys are destroyed (`docs/THREATS.md`).
 """
 
 import os
@@ -26,7 +26,7 @@ from implio_pipeline.stores.objects.objects import Objects
 
 _UNFINISHED = ".part"
 _CHECK_SHARE = 16
-"""The folder is measured again after this part of its bound was written: listing it for each copy would be slow."""
+"""The folder is measured again when this part of its bound was written, since listing it for each copy is slow."""
 
 
 def is_content(file: VaultFile, content: bytes) -> bool:
@@ -52,7 +52,7 @@ class CiphertextCache:
         return self._folder / file.digest[:2] / file.digest
 
     def get(self, file: VaultFile) -> bytes | None:
-        """Return the bytes of a copy, `None` if there is none or if it was altered."""
+        """Return the bytes of a copy; `None` if there is no copy, or if it was altered."""
         try:
             content = self.path(file).read_bytes()
         except FileNotFoundError:
@@ -71,7 +71,7 @@ class CiphertextCache:
         unfinished = target.with_name(f"{secrets.token_hex(8)}{_UNFINISHED}")
         make_folder(target.parent)
         try:
-            # Not durable: after a power cut a copy may be empty. Its size shows that, and its digest the rest.
+            # Not durable: after a power cut a copy may be empty or damaged. Its size and its digest show that.
             handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(handle, "wb") as copy:
                 copy.write(content)
@@ -85,7 +85,7 @@ class CiphertextCache:
             self._evict()
 
     def fetch(self, files: Sequence[VaultFile], place: Objects) -> None:
-        """Bring copies of files into the folder, many at once. A missing file is left out: its reader notices.
+        """Fetch files into the folder, many at once. A missing file is left out: its reader notices.
 
         Raises:
             FileTampered: a file in the bucket is not the one the catalog lists.
@@ -116,7 +116,7 @@ class CiphertextCache:
             raise CacheTooSmall(f"the files take {size_bytes} bytes, and the cache may hold {self._max_bytes}")
 
     def is_altered(self, file: VaultFile) -> bool:
-        """Return whether a copy is not the file that the catalog lists. Then the copy is removed."""
+        """Return whether a copy differs from the file that the catalog lists. Such a copy is removed."""
         try:
             is_same = is_content(file, self.path(file).read_bytes())
         except FileNotFoundError:
@@ -143,7 +143,7 @@ class CiphertextCache:
             os.utime(self.path(file))
 
     def _evict(self) -> None:
-        """Remove the copies that were not used for the longest time, until the others take nine tenths of the bound."""
+        """Remove the least recently used copies, until the others take nine tenths of the bound."""
         copies = sorted(self._copies())
         left = sum(size for _, size, _ in copies)
         for _, size, path in copies:

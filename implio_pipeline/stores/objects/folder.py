@@ -5,7 +5,7 @@ Rules:
 * A new file is durable, with its name, when `put_new` returns. A failed write leaves nothing behind.
 * No file is ever overwritten, and no file is written through a link.
 * Only plain files are read. Opening a pipe could block for ever.
-* Until `put_new` returns, readers may see an incomplete file. Keys are told to others afterwards.
+* Until `put_new` returns, readers may see an incomplete file. So a key is given to others only afterwards.
 """
 
 import errno

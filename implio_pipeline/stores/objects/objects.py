@@ -1,10 +1,10 @@
-"""What a place for objects promises, whether it is a folder or a bucket. One suite of tests runs on both.
+"""What a place for objects promises, in a folder as in a bucket. One suite of tests runs on both.
 
 Rules:
 
-* An object is whole and durable when `put_new` returns. It is never changed and never overwritten: of several writers
-  of one key exactly one succeeds.
-* After `delete` returned, the place holds no version of the object.
+* An object is whole and durable when `put_new` returns. It is never changed or overwritten: if several writers use one
+  key, exactly one succeeds.
+* After `delete` has returned, the place holds no version of the object.
 * Keys have parts separated by `/`; no part is empty, `.` or `..`.
 * Errors name no key: the key of a landing object may name a person. `FileMissing` has an opaque place instead.
 """
@@ -31,7 +31,7 @@ class StoredObject:
 
 
 def checked_key(key: str) -> str:
-    """Return a key that is one.
+    """Return a key if it is valid.
 
     Raises:
         ValueError: a part of it is empty, `.` or `..`.
@@ -90,9 +90,9 @@ class Objects(Protocol):
         """Delete objects with all their versions. Missing objects are ignored."""
 
     def delete_same(self, found: StoredObject) -> bool:
-        """Delete an object with its older versions, unless another one has its key now. Returns whether none has.
+        """Delete an object that was listed, with its older versions. Returns whether no other object has its key now.
 
-        Where others write too: what they put there after we looked is theirs, and stays.
+        For places where others write too: an object that they put there since is not deleted.
         """
 
     def sweep(self, *, older_than: datetime) -> int:
