@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--large", type=int, default=30_000)
     chosen = parser.parse_args()
+    os.environ["IMPLIO_ACCESS__GRANTS"] = "none"
     with tempfile.TemporaryDirectory() as folder, server(chosen.catalog):
         home = make_home(Path(folder) / "home")
         names = [TeamId(f"team-{number}") for number in range(chosen.teams - 1)]
@@ -236,6 +237,13 @@ def measure(home: Path, opened: OpenHome, names: list[TeamId]) -> None:
         for which in ("opened, a day without files read", "read again"):
             with measured(f"a view of the large team {which}"):
                 lake.sql("SELECT count(*) AS items FROM items WHERE day = DATE '1999-01-01'")
+    days = [datetime.now(UTC).date() - timedelta(days=number) for number in range(1, 32)]
+    with measured("the files of a month of the large team, which a statement about it looks up"):
+        found = catalog.manifest.of_days(LARGE, days)
+    print(f"    {len(found)} files")
+    with measured("all files of the large team, which a statement without a day looks up"):
+        found = list(catalog.manifest.files(LARGE, is_filtered=False))
+    print(f"    {len(found)} files")
     with measured("a compaction's look at every partition"):
         compact(opened, rows_per_file=ROWS)
     with measured("the look for small files to merge, which a busy server takes often"):

@@ -19,12 +19,12 @@ from implio_pipeline.domain.audit import AuditFinding
 from implio_pipeline.domain.faults import FailedFile, WorkKind
 from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import PartitionSum, SealedFile, VaultFile
-from implio_pipeline.domain.ids import Region, TeamId
+from implio_pipeline.domain.ids import FileKind, Region, TeamId
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord
 from implio_pipeline.domain.keys import Seal, TeamKey
 from implio_pipeline.domain.plan import Appointment, ApprovalPolicy
 from implio_pipeline.domain.retention import ChangeState, PolicyChange, RetentionPolicy
-from implio_pipeline.domain.scope import UserRule
+from implio_pipeline.domain.scope import Rule, UserRule
 from implio_pipeline.domain.team import Team
 from implio_pipeline.ports.access import AccessLog, ApiKeys, Grants
 from implio_pipeline.ports.claims import Claims
@@ -78,6 +78,18 @@ class Teams(Protocol):
 
     def keys(self, team: TeamId | None = None) -> list[TeamKey]:
         """Return the live keys of a team, or of all teams in one query, newest version first."""
+
+    def rotating_since(self) -> datetime | None:
+        """Return when the oldest key was made of those that rotate and have no newer version; `None` without a team.
+
+        One statement, which returns one value however many teams there are. So do the next two.
+        """
+
+    def first_key_at(self) -> datetime | None:
+        """Return when the oldest live key was made."""
+
+    def spent(self) -> frozenset[TeamId]:
+        """Return the teams in which a file's key was deleted that is wrapped under a class key that is still there."""
 
     def rewrap(self, keys: Sequence[tuple[TeamKey, TeamKey]]) -> None:
         """Replace wrapped keys by the same keys wrapped under other root keys.
@@ -149,6 +161,16 @@ class Manifest(Protocol):
             CatalogTampered: a row was altered.
         """
 
+    def of_days(self, team: TeamId, days: Collection[date]) -> list[VaultFile]:
+        """Return a team's live files of these days, without membership filters. They are those of one instant.
+
+        Raises:
+            CatalogTampered: a row was altered.
+        """
+
+    def newest_item(self, team: TeamId, kind: FileKind) -> datetime | None:
+        """Return when the newest item was submitted that a live file of this kind holds."""
+
     def partitions(
         self, team: TeamId | None = None, *, rows_below: int | None = None, from_files: int = 1
     ) -> Iterator[PartitionSum]:
@@ -211,6 +233,9 @@ class Manifest(Protocol):
 
     def most_items(self, team: TeamId, rule: UserRule) -> int:
         """Return an upper bound of a user's items, from the files that may hold one."""
+
+    def most_files(self, team: TeamId, rule: Rule) -> int:
+        """Return an upper bound of the files that a rule reaches. No row is checked, so nothing is decided by it."""
 
     def items(self, team: TeamId) -> int:
         """Return how many live items a team has, rejected ones included."""

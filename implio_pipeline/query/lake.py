@@ -10,8 +10,10 @@
 import re
 import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -20,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from implio_pipeline.domain.columns import columns_of, rule_columns
-from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, QueryRefused
+from implio_pipeline.domain.errors import ClassNotGranted, FileMissing, PlanOutdated, QueryRefused
 from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileKind, RequestId, TaskKey, TeamId
@@ -35,7 +37,7 @@ from implio_pipeline.query.result import Result
 from implio_pipeline.settings import Settings
 from implio_pipeline.stores.catalog.catalog import SqlCatalog
 from implio_pipeline.stores.keys.keychain import TeamKeychain
-from implio_pipeline.stores.vault.dataset import SealedDataset, reader_schema
+from implio_pipeline.stores.vault.dataset import Partition, SealedDataset, reader_schema
 from implio_pipeline.stores.vault.encoding import decode, named_keys
 from implio_pipeline.stores.vault.filters import Finder
 from implio_pipeline.stores.vault.predicate import hidden, match, task_key
@@ -43,6 +45,8 @@ from implio_pipeline.stores.vault.storage import RegionStorage
 
 _VIEWS = {"items": FileKind.ITEMS, "rejected": FileKind.REJECTED}
 _QUEUE = "queue"
+_FEW_DAYS = 500
+"""Of more days, the files of the whole team are read, in one statement."""
 _VIEW_NAMES = (*_VIEWS, _QUEUE)
 _READING = {"SELECT", "EXPLAIN", "RELATION"}
 _WORD = re.compile(r"\w+")
@@ -58,6 +62,16 @@ _QUEUE_SCHEMA = pa.schema(
         "outcome": pa.string(),
     }
 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    """What was known of a team when a view was opened."""
+
+    rules: Sequence[Rule]
+    """The rules of its open tombstones."""
+    newest: datetime
+    """The newest submission of its items. Rules that end later were not compared with times."""
 
 
 class Lake:
@@ -265,34 +279,57 @@ class Lake:
         return self._views[name]
 
     def _open(self, kind: FileKind) -> ds.Dataset:
-        readable: list[VaultFile] = []
+        manifest, known = self._catalog.manifest, dict[TeamId, _Known]()
+        partitions: list[Partition] = []
         covered: list[pc.Expression] = []
         for team in self.teams:
             rules = [tombstone.rule for tombstone in self._catalog.requests.tombstones(team, only_open=True)]
-            files = [
-                file
-                # Without the membership filters, which are most of a row: they are read only for a rule that needs one.
-                for file in self._catalog.manifest.files(team, is_filtered=False)
-                if file.kind is kind and not any(coverage_of(rule, file) is Coverage.EVERYTHING for rule in rules)
-            ]
-            readable += files
-            if rules and files:
-                newest = max(file.last_submitted_at for file in files)
+            days = [(team, each.day) for each in manifest.partitions(team) if each.kind is kind]
+            newest = (manifest.newest_item(team, kind) if rules and days else None) or datetime.min.replace(tzinfo=UTC)
+            known[team] = _Known(rules=rules, newest=newest)
+            partitions += days
+            if rules and days:
                 parts = [hidden(rules, task_ids=self._task_ids(team, kind, rules), newest=newest)]
                 if kind is FileKind.REJECTED:
                     parts.append(self._rejected_of(team, rules))
                 is_team = pc.field("team") == pa.scalar(str(team))
                 covered += [is_team & part for part in parts if part is not None]
-        if not readable:
+        if not partitions:
             return ds.dataset(reader_schema(kind, self.granted).empty_table())
         return SealedDataset(
-            readable,
+            partitions,
+            files_in=lambda wanted: self._files_in(wanted, kind, known),
             kind=kind,
             storage=self._storage,
             keys_of=self._keys_of,
             granted=self.granted,
             hidden=covered,
         )
+
+    def _files_in(
+        self, wanted: Collection[Partition], kind: FileKind, known: Mapping[TeamId, "_Known"]
+    ) -> Iterator[VaultFile]:
+        """Yield the files of partitions, without those of which every row is hidden.
+
+        Raises:
+            PlanOutdated: a file has newer items than those for which the hidden rows were worked out.
+        """
+        for team in self.teams:
+            days = {day for its_team, day in wanted if its_team == team}
+            # Without the membership filters, which are most of a row: they are read only for a rule that needs one.
+            files = (
+                self._catalog.manifest.of_days(team, days)
+                if len(days) <= _FEW_DAYS
+                else self._catalog.manifest.files(team, is_filtered=False)
+            )
+            rules, newest = known[team].rules, known[team].newest
+            for file in files:
+                if file.kind is not kind or file.day not in days:
+                    continue
+                if rules and file.last_submitted_at > newest:
+                    raise PlanOutdated(f"team {team} has newer items")
+                if not any(coverage_of(rule, file) is Coverage.EVERYTHING for rule in rules):
+                    yield file
 
     def _keys_of(self, files: Sequence[VaultFile]) -> dict[str, bytes]:
         """Return the raw keys of files, of the granted classes. Raises `PlanOutdated` if one was replaced."""

@@ -8,7 +8,7 @@ neither a connection nor a snapshot. A page of `files` has whole teams, so the f
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date, datetime
 from itertools import groupby
 from operator import itemgetter
@@ -100,6 +100,23 @@ class SqlManifest(Manifest):
                 is_in = (vault_files.c.team > after, vault_files.c.team <= (last or after))
                 found = list(files_of(connection, query.where(*is_in), is_checked=is_checked))
             yield from found
+
+    @override
+    def of_days(self, team: TeamId, days: Collection[date]) -> list[VaultFile]:
+        file = vault_files.c
+        query = RANGES.where(live_files(team)).order_by(file.day, file.file_id)
+        with reading(self._engine) as connection:
+            return [
+                each for some in chunks(sorted(days)) for each in files_of(connection, query.where(file.day.in_(some)))
+            ]
+
+    @override
+    def newest_item(self, team: TeamId, kind: FileKind) -> datetime | None:
+        file = vault_files.c
+        query = select(func.max(file.last_submitted_at)).where(live_files(team), file.kind == kind)
+        with reading(self._engine) as connection:
+            newest: datetime | None = connection.scalar(query)
+        return newest
 
     @override
     def partitions(
@@ -246,6 +263,15 @@ class SqlManifest(Manifest):
             text = connection.scalar(select(func.group_concat(each)).where(*is_near)) or ""
         found = (one.split(" ") for one in text.split(",") if one)
         return sum(int(rows) for rows, user_filter in found if may_be_in(bytes.fromhex(user_filter)))
+
+    @override
+    def most_files(self, team: TeamId, rule: Rule) -> int:
+        if isinstance(rule, UserRule):
+            return self.most_items(team, rule)  # by their filters: by the ranges, a user is in every other file
+        if isinstance(rule, TaskRule):
+            return 1
+        with reading(self._engine) as connection:
+            return connection.scalar(select(func.count()).where(live_files(team), _may_reach(rule))) or 0
 
     @override
     def items(self, team: TeamId) -> int:

@@ -9,7 +9,7 @@ they deadlock. Two rules prevent it (decision 0002):
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from threading import Lock
 from typing import Any
@@ -47,11 +47,18 @@ def reader_schema(kind: FileKind, granted: frozenset[ColumnClass]) -> pa.Schema:
     return pa.schema([*_PARTITION_FIELDS, *fields])
 
 
+Partition = tuple[TeamId, date]
+
+
 class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
     """One dataset over many files. A scan opens only the files in which its filter may find a row.
 
+    It begins with partitions alone. The files of a partition are looked up when a scan first reaches it, since the rows
+    of 30,000 files take seconds to read and check (measured), and most statements name a day.
+
     Args:
-        files: One or more files of one kind.
+        partitions: The teams and days of which there are files.
+        files_in: Returns the files of some partitions, of one kind. It is asked once for each partition.
         kind: The kind of their rows.
         storage: Where the files are.
         keys_of: Returns the raw keys of files, of the granted classes, as `named_keys` names them. It is asked for the
@@ -62,8 +69,9 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
 
     def __init__(
         self,
-        files: Sequence[VaultFile],
+        partitions: Iterable[Partition],
         *,
+        files_in: Callable[[Collection[Partition]], Iterable[VaultFile]],
         kind: FileKind,
         storage: RegionStorage,
         keys_of: Callable[[Sequence[VaultFile]], Mapping[str, bytes]],
@@ -75,18 +83,20 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         options = ds.ParquetFragmentScanOptions(decryption_config=dataset_decryption(self._keys), pre_buffer=False)
         file_format = ds.ParquetFileFormat(default_fragment_scan_options=options)
         disk = LocalFileSystem()
-        by_location = {storage.location(file): file for file in files}
-        # One expression for each day of a team, and none yet for the range of user keys: to make those of 30,000 files
-        # takes 1.3 s, and only a filter by user needs them.
-        partitions = {partition: _partition(*partition) for partition in {(file.team, file.day) for file in files}}
-        fragments = [
-            file_format.make_fragment(location, disk, partition_expression=partitions[file.team, file.day])
-            for location, file in by_location.items()
+        # One fragment for each partition, which is never opened: Arrow tells by its expression whether a filter may
+        # find a row there.
+        self._partitions = {f"{team}/{day.isoformat()}": (team, day) for team, day in partitions}
+        whole = [
+            file_format.make_fragment(name, disk, partition_expression=_partition(*partition))
+            for name, partition in self._partitions.items()
         ]
-        super().__init__(fragments, reader_schema(kind, granted), file_format, disk)
+        super().__init__(whole, reader_schema(kind, granted), file_format, disk)
+        self._files_in = files_in
         self._storage = storage
-        self._by_location = by_location
-        self._unopened = dict(by_location)
+        self._fragments: dict[Partition, list[ds.ParquetFileFragment]] = {}
+        """The files of the partitions that a scan has reached."""
+        self._by_location: dict[str, VaultFile] = {}
+        self._unopened: dict[str, VaultFile] = {}
         self._ranged: dict[str, ds.ParquetFileFragment] = {}
         self._keys_of = keys_of
         self._touched = _one_column_of_each(kind, granted)
@@ -107,12 +117,14 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
             FileTampered: a file does not open.
             KeyMissing: a file does not open under its keys.
             CacheTooSmall: the copies of the files do not fit into the cache.
+            PlanOutdated: the files are no longer those that the statement began with.
         """
         # 1. Leave out the files whose day or range of user keys rules the filter out, and unwrap the others' keys.
-        fragments = list(self.get_fragments(filter=filter))
-        if filter is not None and "user_key" in str(filter):
-            fragments = self._in_range(fragments, filter)
+        reached = [self._partitions[each.path] for each in self.get_fragments(filter=filter)]
         try:
+            fragments = self._files(reached)
+            if filter is not None and "user_key" in str(filter):
+                fragments = self._in_range(fragments, filter)
             self._open(fragments)
         except Exception as fault:
             self.fault = fault
@@ -124,8 +136,8 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         # 3. Exclude the rows that tombstones hide. This is done here, so that no statement can bypass it.
         for hides in self._hidden:
             filter = ~hides if filter is None else filter & ~hides  # noqa: A001
-        reached = ds.FileSystemDataset(fragments, self.schema, self.format, self.filesystem)
-        scanner = reached.scanner(columns=columns, filter=filter, **options)
+        files = ds.FileSystemDataset(fragments, self.schema, self.format, self.filesystem)
+        scanner = files.scanner(columns=columns, filter=filter, **options)
         self.columns_read |= set(scanner.projected_schema.names)
         return _Scan(scanner, self._turn, self._count)
 
@@ -138,7 +150,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
             self.rows_read += rows
 
     def check(self) -> None:
-        """Compare the bytes of every file with its catalog row. A scan that fails does not say in which file.
+        """Compare the bytes of every file that a scan reached with its catalog row. A scan that fails names no file.
 
         Raises:
             FileTampered: a file is not the one the catalog lists.
@@ -146,6 +158,23 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         for file in self._by_location.values():
             if self._storage.is_altered(file):  # a missing one is not: an erasure has replaced it since the snapshot
                 raise _tampered(file)
+
+    def _files(self, reached: Sequence[Partition]) -> list[ds.ParquetFileFragment]:
+        """Return the files of partitions, looked up when a scan first reaches them."""
+        new = [partition for partition in reached if partition not in self._fragments]
+        if new:
+            # One expression for each day of a team, and none yet for the range of user keys: to make those of 30,000
+            # files takes 1.3 s, and only a filter by user needs them.
+            expressions = {partition: _partition(*partition) for partition in new}
+            found: dict[Partition, list[ds.ParquetFileFragment]] = {partition: [] for partition in new}
+            for file in self._files_in(new):
+                location, partition = self._storage.location(file), (file.team, file.day)
+                self._by_location[location] = self._unopened[location] = file
+                found[partition].append(
+                    self.format.make_fragment(location, self.filesystem, partition_expression=expressions[partition])
+                )
+            self._fragments |= found
+        return [each for partition in reached for each in self._fragments[partition]]
 
     def _in_range(
         self,
