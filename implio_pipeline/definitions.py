@@ -2,12 +2,12 @@
 
 from implio_pipeline.domain.errors import HomeMissing
 from implio_pipeline.orchestration.build import build_definitions
-from implio_pipeline.orchestration.partitions import FIRST_DAY
+from implio_pipeline.orchestration.workers import workers_executor
 from implio_pipeline.settings import find_home, load_settings
 
 try:
-    _first_day = load_settings(find_home()).first_day
+    _settings = load_settings(find_home())
 except HomeMissing:
-    _first_day = FIRST_DAY
-
-defs = build_definitions(first_day=_first_day)
+    defs = build_definitions()
+else:
+    defs = build_definitions(first_day=_settings.first_day, executor=workers_executor(_settings))

@@ -4,7 +4,9 @@
    (`orchestration/jobs.py`). Without Dagster, a loop beside the server goes through the same rows
    (`api/upkeep_process.py`).
 2. A job may run at any time, twice, or after a crash: it finds its work in the catalog and in the watched folders.
-3. A report contains ids, codes and counts. Dagster stores it, so it must never contain personal data.
+3. Several workers may share one run of a job that says how (`Shared`): each does the same loop, and claims decide which
+   of them does what (`flows/work.py`). So no job waits for another one either.
+4. A report contains ids, codes and counts. Dagster stores it, so it must never contain personal data.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,20 +20,28 @@ from implio_pipeline.domain.faults import FailedFile
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.keys import is_rotation_due
-from implio_pipeline.domain.request import OPEN_STATES
+from implio_pipeline.domain.request import OPEN_STATES, Request
 from implio_pipeline.flows.access.export import purge_exports
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.deletion.erase import erase
-from implio_pipeline.flows.deletion.retention import retain
+from implio_pipeline.flows.deletion.retention import count_overdue_files, retain
 from implio_pipeline.flows.deletion.take_requests import TakenRequests, take_requests
 from implio_pipeline.flows.faults import Faults
-from implio_pipeline.flows.files.compact import compact, merge_small
+from implio_pipeline.flows.files.compact import compact, crowded_partitions, merge_small
 from implio_pipeline.flows.files.ingest import failed_landings, ingest, marks_put_off
 from implio_pipeline.flows.moderation.apply_decisions import apply_decisions, is_settling_due
 from implio_pipeline.flows.moderation.send_webhooks import Deliverer, DeliverySummary, deliver_due
 from implio_pipeline.flows.operations.audit import AuditReport, audit, note_audit
 from implio_pipeline.flows.operations.housekeep import SweepSummary, housekeep
-from implio_pipeline.flows.operations.rotate_keys import close_epoch, epoch_open_since, finish_rotation, rotate_keys
+from implio_pipeline.flows.operations.rotate_keys import (
+    RotationSummary,
+    begin_rotation,
+    close_epoch,
+    epoch_open_since,
+    finish_rotation,
+    renew_team_keys,
+    rotate_keys,
+)
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.remedies import remedy_for_operators
 from implio_pipeline.wiring import OpenHome
@@ -50,6 +60,8 @@ MERGE_SMALL_FILES = "merge_small_files"
 AUDIT_FINDINGS = "audit-findings"
 EPOCH_NOT_OVER = "epoch-is-not-over"
 ROTATION_OFF, ROTATION_NOT_DUE = "rotation-is-off", "rotation-is-not-due"
+LOOK_REQUESTS = 100
+"""Of how many requests it is asked how many files they may reach, before a run begins."""
 LOOK_FILES, LOOK_SECONDS = 200, 10.0
 """How much of the inbox a sensor reads in one tick. The next tick or the job reads the rest. Dagster ends a tick
 after 60 s."""
@@ -93,6 +105,8 @@ class Batch:
     """Opaque texts that identify the work: the same work has the same parts."""
     team: TeamId | None = None
     """The team, for a job that runs once for each team."""
+    pieces: int | None = None
+    """About how many pieces of work it has, where that is known at once; otherwise `Shared.pieces` tells."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +132,8 @@ class Order:
     progress: Progress = lambda _done, _total: None
     still_wanted: Callable[[], None] = lambda: None
     """Called between steps of work that reports no progress; raises when the run must stop."""
+    is_patient: bool = False
+    """Whether to wait at the end for other workers that are at the last pieces of the same work."""
     deliverer: Deliverer | None = None
     """Keeps delivering between runs of the loop; with `None`, a run waits for its own deliveries."""
 
@@ -170,6 +186,20 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Shared:
+    """How several workers share one run of a job. Each part may run twice, or be killed at any point."""
+
+    pieces: Callable[[OpenHome, Order], int]
+    """Returns about how many pieces of work there are, in a bounded number of statements. Each costs some 25 ms."""
+    work: Callable[[OpenHome, Order], Report]
+    """What each of the workers does."""
+    begin: Callable[[OpenHome, Order], Report] = lambda _opened, _order: Report()
+    """What one process does before the workers begin."""
+    end: Callable[[OpenHome, Order], Report] = lambda _opened, _order: Report()
+    """What one process does when all workers have ended."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """One row of the table."""
 
@@ -185,8 +215,8 @@ class Job:
     """Names of the data assets that it changes."""
     checks: tuple[str, ...] = ()
     """Names of the asset checks that run after it."""
-    pool: str | None = None
-    """Jobs of one pool never run at the same time."""
+    shared: Shared | None = None
+    """How several workers share a run; with `None`, one worker runs the job."""
     is_on_files: bool = True
     """Whether it works on files of items. A job that does not may wait for other machines, and must not delay a job
     that does."""
@@ -213,7 +243,11 @@ def _landing_waits(opened: OpenHome) -> Backlog:
     waiting = {team: days for team, days in opened.landing.waiting(but=left).items() if team in teams}
     return Backlog(
         batches=tuple(
-            Batch(parts=(team, *(day.isoformat() for day in days), *sorted(marks.get(team, ()))), team=team)
+            Batch(
+                parts=(team, *(day.isoformat() for day in days), *sorted(marks.get(team, ()))),
+                team=team,
+                pieces=PIECES_A_WORKER * len(days),
+            )
             for team, days in sorted(waiting.items(), key=lambda each: each[1][0])
         )
     )
@@ -231,14 +265,17 @@ def _requests_wait(opened: OpenHome) -> Backlog:
         return taken.files >= LOOK_FILES or monotonic() >= ends
 
     taken = take_requests(opened, is_enough=is_enough)
-    open_requests = opened.catalog.requests.all(states=OPEN_STATES)
-    ready = sorted(each.request_id for each in open_requests if each.is_ready(now=now))
+    ready = sorted(each.request_id for each in _ready_requests(opened, now=now))
     if ready:
         return Backlog(batches=(Batch(parts=tuple(ready)),))
     if taken.failed:
         codes = ", ".join(f"{code}: {count}" for code, count in sorted(taken.failed.items()))
         return Backlog(skip_reason=f"request files that could not be read are retried: {codes}")
     return Backlog(skip_reason="no request waits")
+
+
+def _ready_requests(opened: OpenHome, *, now: datetime) -> list[Request]:
+    return [each for each in opened.catalog.requests.all(states=OPEN_STATES) if each.is_ready(now=now)]
 
 
 def _verdicts_wait(opened: OpenHome) -> Backlog:
@@ -271,8 +308,62 @@ def _epoch_waits(opened: OpenHome) -> Backlog:
 
 
 def _is_rotation_due(opened: OpenHome) -> bool:
-    keys = opened.catalog.teams.keys()
-    return is_rotation_due(keys, days=opened.settings.rotate_keys_days, now=opened.clock.now())
+    since = opened.catalog.teams.rotating_since()
+    return is_rotation_due(since, days=opened.settings.rotate_keys_days, now=opened.clock.now())
+
+
+# How much waits, which decides how many workers share a run
+
+
+PIECES_A_WORKER = 64
+"""With fewer pieces another worker would cost more than it helps: a step costs seconds, a piece 25 ms (measured)."""
+
+
+def workers_for(pieces: int, *, most: int) -> int:
+    """Return how many workers should share a run: as many as its work is worth, and at most so many.
+
+    Args:
+        pieces: About how many pieces of work there are.
+        most: The home's setting `workers.most`.
+    """
+    return max(1, min(most, pieces // PIECES_A_WORKER))
+
+
+def _pieces_of_landing(opened: OpenHome, order: Order) -> int:
+    waiting = opened.landing.waiting()
+    days = waiting.values() if order.team is None else [waiting.get(order.team, [])]
+    # A day on which files arrived is worth a worker: a landing file may hold a million items.
+    return PIECES_A_WORKER * sum(map(len, days))
+
+
+def _pieces_of_requests(opened: OpenHome, _order: Order) -> int:
+    """Return an upper bound, where each item may be in a file of its own; counted no further than it matters."""
+    ready = _ready_requests(opened, now=opened.clock.now())
+    pieces, enough = sum(each.covered_items for each in ready), PIECES_A_WORKER * opened.workers
+    # What a request of a whole team, of retention or without a cap covers was not counted when it was accepted.
+    unknown = [each for each in ready if not each.covered_items][:LOOK_REQUESTS]
+    in_force = opened.catalog.requests.tombstones_of([each.request_id for each in unknown])
+    for each in unknown:
+        if pieces >= enough:
+            break
+        if each.request_id in in_force:
+            pieces += opened.catalog.manifest.most_files(each.team, in_force[each.request_id].rule)
+    return pieces
+
+
+def _pieces_of_retention(opened: OpenHome, order: Order) -> int:
+    return count_overdue_files(opened, today=_due_on(opened, order)) + _pieces_of_requests(opened, order)
+
+
+def _pieces_of_merging(opened: OpenHome, _order: Order) -> int:
+    return sum(each.files for each in crowded_partitions(opened.catalog.manifest, opened.settings.rows_per_file))
+
+
+def _pieces_of_rotation(opened: OpenHome, _order: Order) -> int:
+    """A hundred files are a piece, since no file is written; a worker takes whole teams."""
+    teams = len(opened.catalog.teams.regions())
+    files = sum(each.files for each in opened.catalog.manifest.partitions())
+    return min(teams * PIECES_A_WORKER, teams + files // 100)
 
 
 # What a run does
@@ -316,8 +407,7 @@ def _carry_out_requests(opened: OpenHome, order: Order) -> Report:
 
 
 def _apply_retention(opened: OpenHome, order: Order) -> Report:
-    today = opened.clock.now().date()
-    as_of = today if order.as_of is None else min(order.as_of, today)  # a future day would erase items too early
+    as_of = _due_on(opened, order)
     faults, report = Faults(), Report()
     accepted = retain(opened, today=as_of, faults=faults)
     report.counts |= {"as_of": as_of.isoformat(), "hidden_by_this_run": len(accepted)}
@@ -326,9 +416,15 @@ def _apply_retention(opened: OpenHome, order: Order) -> Report:
     return report
 
 
+def _due_on(opened: OpenHome, order: Order) -> date:
+    """Return the UTC day for which retention runs. A future day would erase items too early."""
+    today = opened.clock.now().date()
+    return today if order.as_of is None else min(order.as_of, today)
+
+
 def _erase(opened: OpenHome, order: Order, report: Report) -> None:
     """Erase what every ready request asks for, and add the result to a report."""
-    done = erase(opened, progress=order.progress)
+    done = erase(opened, progress=order.progress, is_patient=order.is_patient)
     report.partitions |= done.partitions
     report.counts |= {
         "receipts_written": len(done.completed),
@@ -396,15 +492,31 @@ def tidy(opened: OpenHome, faults: Faults) -> Tidied:
 
 
 def _keep_house(opened: OpenHome, order: Order) -> Report:
-    faults, report = Faults(), Report()
     # Merge first: the files that merging replaces are then deleted by the same run.
+    merged, tidied = _merge_files(opened, order), _tidy(opened, order)
+    merged.counts |= tidied.counts
+    merged.failures += tidied.failures
+    merged.may_retry |= tidied.may_retry
+    return merged
+
+
+def _merge_files(opened: OpenHome, order: Order) -> Report:
+    faults, report = Faults(), Report()
     merged = compact(opened, rows_per_file=opened.settings.rows_per_file, faults=faults, progress=order.progress)
-    done = tidy(opened, faults)
     report.counts |= {
         "partitions": merged.partitions,
         "files_before": merged.files_before,
         "files_after": merged.files_after,
         "skipped": merged.skipped,
+    }
+    report.add_faults(faults)
+    return report
+
+
+def _tidy(opened: OpenHome, _order: Order) -> Report:
+    faults, report = Faults(), Report()
+    done = tidy(opened, faults)
+    report.counts |= {
         "replaced": done.sweep.unlinked,
         "strays": done.sweep.strays,
         "leftovers": done.sweep.leftovers,
@@ -429,13 +541,40 @@ def _merge_small_files(opened: OpenHome, order: Order) -> Report:
 
 
 def _rotate_keys(opened: OpenHome, order: Order) -> Report:
-    faults, report = Faults(), Report()
-    # A person who starts the job wants new keys now. A schedule wants them only when they are due. In both cases, a
-    # rotation that broke off is finished without renewing every key a second time.
-    if _is_rotation_due(opened) or (order.as_of is None and not order.is_retry):
+    faults = Faults()
+    if _wants_new_keys(opened, order):
         done = rotate_keys(opened, faults=faults, progress=order.progress)
     else:
         done = finish_rotation(opened, faults=faults)
+    return _rotated(done, faults)
+
+
+def _wants_new_keys(opened: OpenHome, order: Order) -> bool:
+    # A person who starts the job wants new keys now. A schedule wants them only when they are due. In both cases, a
+    # rotation that broke off is finished without renewing every key a second time.
+    return _is_rotation_due(opened) or (order.as_of is None and not order.is_retry)
+
+
+def _begin_rotation(opened: OpenHome, order: Order) -> Report:
+    faults, report = Faults(), Report()
+    if _wants_new_keys(opened, order):
+        begin_rotation(opened, faults=faults)
+    report.add_faults(faults)
+    return report
+
+
+def _renew_team_keys(opened: OpenHome, order: Order) -> Report:
+    faults = Faults()
+    return _rotated(renew_team_keys(opened, faults=faults, progress=order.progress), faults)
+
+
+def _end_rotation(opened: OpenHome, _order: Order) -> Report:
+    faults = Faults()
+    return _rotated(finish_rotation(opened, faults=faults), faults)
+
+
+def _rotated(done: RotationSummary, faults: Faults) -> Report:
+    report = Report()
     report.counts |= {
         "teams": done.teams,
         "files_rewrapped": done.files,
@@ -518,6 +657,7 @@ JOBS: tuple[Job, ...] = (
         run=_ingest_landing,
         changes=("content_items", "moderation_queue"),
         checks=("encrypted_under_live_keys",),
+        shared=Shared(pieces=_pieces_of_landing, work=_ingest_landing),
     ),
     Job(
         name=CARRY_OUT_REQUESTS,
@@ -528,7 +668,7 @@ JOBS: tuple[Job, ...] = (
         run=_carry_out_requests,
         changes=("content_items", "moderation_queue", *_REQUESTS),
         checks=("no_survivors", "no_request_past_due"),
-        pool="erasure",
+        shared=Shared(pieces=_pieces_of_requests, work=_carry_out_requests),
         is_urgent=True,
     ),
     Job(
@@ -555,6 +695,7 @@ JOBS: tuple[Job, ...] = (
         trigger="rotation_when_due",
         waits=_rotation_waits,
         run=_rotate_keys,
+        shared=Shared(pieces=_pieces_of_rotation, begin=_begin_rotation, work=_renew_team_keys, end=_end_rotation),
     ),
     Job(
         name=CLOSE_EPOCHS,
@@ -572,7 +713,7 @@ JOBS: tuple[Job, ...] = (
         run=_apply_retention,
         changes=("content_items", "moderation_queue", *_REQUESTS),
         checks=("no_survivors", "nothing_overdue"),
-        pool="erasure",
+        shared=Shared(pieces=_pieces_of_retention, work=_apply_retention),
     ),
     Job(
         name=HOUSEKEEPING,
@@ -580,7 +721,7 @@ JOBS: tuple[Job, ...] = (
         wakes=At(at=time(4, 15)),
         trigger="housekeeping_daily",
         run=_keep_house,
-        pool="compaction",
+        shared=Shared(pieces=_pieces_of_merging, work=_merge_files, end=_tidy),
     ),
     Job(
         name=SELF_AUDIT,

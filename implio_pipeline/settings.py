@@ -364,6 +364,9 @@ class DagsterSettings(BaseModel):
 
     launcher: Literal["default", "celery", "k8s"] = "default"
     """What starts a run: a process on the daemon's machine, a Celery worker, or a job of Kubernetes."""
+    executor: Literal["in_process", "multiprocess", "celery", "k8s"] = "multiprocess"
+    """What runs the steps of a run that several workers share (`workers.most`): processes of the machine on which the
+    run runs, tasks of Celery, or jobs of Kubernetes. `in_process`: one step after the other."""
     storage: SecretStr | None = None
     """URL of a PostgreSQL database of its own; by default SQLite in the home. It needs direct connections, or a pooler
     that keeps sessions: a run that is alive holds a lock of its session."""
@@ -386,8 +389,12 @@ class DagsterSettings(BaseModel):
     def _has_what_the_launcher_needs(self) -> "DagsterSettings":
         if self.launcher != "default" and self.storage is None:
             raise ValueError(f"dagster.launcher = '{self.launcher}' needs dagster.storage: its runs share a database")
-        if self.launcher == "celery" and self.broker is None:
-            raise ValueError("dagster.launcher = 'celery' needs dagster.broker")
+        if "celery" in (self.launcher, self.executor) and self.broker is None:
+            raise ValueError("dagster.launcher or dagster.executor = 'celery' needs dagster.broker")
+        if self.executor == "celery" and self.storage is None:
+            raise ValueError("dagster.executor = 'celery' needs dagster.storage: its steps share a database")
+        if self.executor == "k8s" and self.launcher != "k8s":
+            raise ValueError("dagster.executor = 'k8s' needs dagster.launcher = 'k8s'")
         if self.launcher == "k8s" and not self.k8s.image:
             raise ValueError("dagster.launcher = 'k8s' needs dagster.k8s.image")
         return self

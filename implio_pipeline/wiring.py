@@ -446,8 +446,11 @@ class OpenHome:
             examine=lambda: check_storage(home, self.dagster_url, catalog_url=settings.catalog, now=self.clock.now()),
         )
         broker, k8s = settings.dagster.broker, settings.dagster.k8s
-        if settings.dagster.launcher == "celery" and broker is not None:
-            yield Checkup(about="Celery", examine=lambda: check_celery(broker.get_secret_value()))
+        queues = {"implio-runs": "runs wait and then fail"} if settings.dagster.launcher == "celery" else {}
+        if settings.dagster.executor == "celery" and settings.workers.most > 1:
+            queues["implio-steps"] = "shared runs wait for their workers"
+        if queues and broker is not None:
+            yield Checkup(about="Celery", examine=lambda: check_celery(broker.get_secret_value(), queues=queues))
         if settings.dagster.launcher == "k8s":
             yield Checkup(about="Kubernetes", examine=lambda: check_k8s(k8s.namespace))
 

@@ -36,11 +36,11 @@ def test_without_dagster_every_job_of_the_table_has_one_process() -> None:
     assert sorted(shared) == sorted([MERGE_SMALL_FILES, *(job.name for job in JOBS)])
 
 
-def test_jobs_that_would_undo_each_others_work_share_a_process_and_receivers_hold_up_no_other() -> None:
-    (erasing, nightly, receivers) = lanes()
+def test_what_must_come_soon_waits_neither_for_the_night_nor_for_receivers() -> None:
+    (soon, nightly, receivers) = lanes()
 
-    assert {CARRY_OUT_REQUESTS, RETENTION} <= set(erasing)
-    assert SELF_AUDIT in nightly
+    assert CARRY_OUT_REQUESTS in soon
+    assert {RETENTION, SELF_AUDIT} <= set(nightly)
     assert [job_of(name).is_on_files for name in receivers] == [False]
 
 

@@ -46,6 +46,8 @@ class Values:
     storage_class: str = ""
     """The class of the home's volume, which all pods share; the cluster's default when empty."""
     home_size: str = "100Gi"
+    has_steps_as_jobs: bool = False
+    """Whether the workers that share a run are jobs of their own. Then runs start jobs, and need the rights for it."""
     least_servers: int = 2
     most_servers: int = 6
 
@@ -67,7 +69,8 @@ def manifests(values: Values) -> list[Manifest]:
 
 def settings(values: Values) -> dict[str, str]:
     """Return the settings as environment variables. They override the `implio.toml` that `implio init` makes."""
-    return {
+    steps = {"IMPLIO_DAGSTER__EXECUTOR": "k8s"} if values.has_steps_as_jobs else {}
+    return steps | {
         "IMPLIO_HOME_KEYS": f"transit:{values.transit}/implio-home",
         **{f"IMPLIO_REGIONS__{name.upper()}__VAULT": f"vault/{name}" for name in ("eu", "us")},
         **{f"IMPLIO_REGIONS__{name.upper()}__KEYS": f"transit:{values.transit}/implio-{name}" for name in ("eu", "us")},
@@ -81,7 +84,7 @@ def settings(values: Values) -> dict[str, str]:
         "IMPLIO_DAGSTER__LAUNCHER": "k8s",
         "IMPLIO_DAGSTER__K8S__NAMESPACE": NAMESPACE,
         "IMPLIO_DAGSTER__K8S__IMAGE": values.image,
-        "IMPLIO_DAGSTER__K8S__SERVICE_ACCOUNT": "implio-run",
+        "IMPLIO_DAGSTER__K8S__SERVICE_ACCOUNT": "implio-launcher" if values.has_steps_as_jobs else "implio-run",
         "IMPLIO_DAGSTER__K8S__CONFIG_MAP": CONFIG_MAP,
         "IMPLIO_DAGSTER__K8S__SECRET": SECRET,
     }
@@ -182,7 +185,7 @@ def _network_policies(values: Values) -> list[Manifest]:
         # The address of Kubernetes' own API differs between clusters, so only its ports are given.
         policy(
             "launcher",
-            of("daemon", "webserver"),
+            of("daemon", "webserver", *(["run"] if values.has_steps_as_jobs else [])),
             egress=[{"ports": [{"protocol": "TCP", "port": port} for port in (443, 6443)]}],
         ),
         policy("api", of("api"), ingress=[{"from": [from_ingress], "ports": [{"protocol": "TCP", "port": _API_PORT}]}]),
@@ -396,6 +399,7 @@ def main() -> None:
     parser.add_argument("--egress", action="append", metavar="CIDR")
     parser.add_argument("--trusted-proxy", action="append", metavar="CIDR", default=[])
     parser.add_argument("--storage-class", default=Values.storage_class)
+    parser.add_argument("--steps-as-jobs", action="store_true")
     parser.add_argument("--ingress-namespace", default=Values.ingress_namespace)
     asked = parser.parse_args()
     sys.stdout.write(
@@ -407,6 +411,7 @@ def main() -> None:
                 trusted_proxies=tuple(asked.trusted_proxy),
                 ingress_namespace=asked.ingress_namespace,
                 storage_class=asked.storage_class,
+                has_steps_as_jobs=asked.steps_as_jobs,
             )
         )
     )

@@ -4,8 +4,8 @@ The rules:
 
 * The server always merges the small files that its posts make, because only the server knows when there are enough.
   Every other job of the table (`jobs.py`) belongs to Dagster. Where no Dagster runs, `--jobs` runs them here.
-* Jobs that would undo or repeat each other's work share a process. The others run apart, so that an erasure never
-  waits for the weekly audit or for a customer's server.
+* What must come soon has one process, what is due at night another, so that an erasure never waits for the weekly audit
+  or for a customer's server. They share the files by claims, so no two jobs need the same process.
 * No job runs in the server's own process: every call would wait for the interpreter.
 * A child lives no longer than its server. It knows the server by its standard input: the server writes a byte to wake
   the child, and the system closes the pipe however the server ends. A child that ends earlier is started again.
@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 
 from implio_pipeline.domain.files import SealedFile
-from implio_pipeline.jobs import CARRY_OUT_REQUESTS, JOBS, MERGE_SMALL_FILES, Every, Job, job_of
+from implio_pipeline.jobs import JOBS, MERGE_SMALL_FILES, Every, Job
 
 _RESTART_SECONDS = 1.0
 
@@ -70,13 +70,12 @@ class Upkeep:
 
 
 def lanes() -> tuple[tuple[str, ...], ...]:
-    """Return the jobs of each child, by name. The first child merges and erases, the last waits for other machines."""
-    erasing = job_of(CARRY_OUT_REQUESTS).pool
+    """Return the jobs of each child, by name: what must come soon, what is due at night, what waits for others."""
 
     def lane(job: Job) -> int:
         if not job.is_on_files:
             return 2
-        return 0 if isinstance(job.wakes, Every) or job.pool == erasing else 1
+        return 0 if isinstance(job.wakes, Every) else 1
 
     names = [tuple(job.name for job in JOBS if lane(job) == number) for number in range(3)]
     # Merge before erasing: an erasure costs by the file, and files would arrive faster than it ends.

@@ -10,13 +10,12 @@ time of one generation of root keys. Closing it:
 4. destroys the old root keys. From then on nothing opens what was deleted up to that receipt.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from implio_pipeline.domain.ids import Region, RequestId, TeamId
-from implio_pipeline.domain.keys import CLASS_PURPOSES, Fingerprints, TeamKey
+from implio_pipeline.domain.ids import Region, RequestId
+from implio_pipeline.domain.keys import Fingerprints
 from implio_pipeline.domain.statements import Statement
 
 
@@ -44,11 +43,6 @@ class EpochDestroyed(Statement):
     """The `checked_at` of that receipt: a request may have several."""
     pending_until: datetime | None = None
     """When the key service destroys the root keys. Until then they open nothing, unless somebody cancels that there."""
-
-
-def spent_teams(keys: Iterable[TeamKey]) -> frozenset[TeamId]:
-    """Return the teams in which a file's key was deleted that is wrapped under a key that is still there."""
-    return frozenset(key.team for key in keys if key.is_spent and key.purpose in CLASS_PURPOSES)
 
 
 def is_epoch_over(open_since: datetime | None, *, length: timedelta, now: datetime) -> bool:

@@ -141,13 +141,15 @@ def old_keys(keys: Iterable[TeamKey], purposes: Iterable[KeyPurpose]) -> list[Te
     return [key for key in listed if key.purpose in wanted and key.key_id not in newest]
 
 
-def is_rotation_due(keys: Iterable[TeamKey], *, days: int, now: datetime) -> bool:
-    """Return whether the newest key of a rotating purpose is older than `days` for some team; never if `days` is 0."""
-    # Only the newest version of each key counts: older ones are waiting to be destroyed.
-    listed = [key for key in keys if key.purpose in ROTATING_PURPOSES]
-    newest = newest_ids(key.key_id for key in listed)
-    ages = (now - key.created_at for key in listed if key.key_id in newest)
-    return days > 0 and any(age >= timedelta(days=days) for age in ages)
+def is_rotation_due(since: datetime | None, *, days: int, now: datetime) -> bool:
+    """Return whether keys are older than `days`; never if `days` is 0.
+
+    Args:
+        since: When the oldest key was made of those that rotate and have no newer version; `None` if there are none.
+        days: How old a key may be.
+        now: The present.
+    """
+    return days > 0 and since is not None and now - since >= timedelta(days=days)
 
 
 def newest_ids(key_ids: Iterable[str]) -> frozenset[str]:

@@ -32,8 +32,9 @@ def are_renewed(manifest: Manifest, keychain: Keychain, team: TeamId, files: Seq
 
 def are_team_keys_renewed(teams: Teams, keys: Iterable[TeamKey], *, of: Iterable[TeamId]) -> bool:
     """Return whether teams have other keys than these, or the same keys wrapped differently."""
-    now = [key for team in of for key in teams.keys(team)]
-    return now != list(keys)
+    wanted = frozenset(of)
+    now = teams.keys(next(iter(wanted))) if len(wanted) == 1 else teams.keys()
+    return {key for key in now if key.team in wanted} != set(keys)
 
 
 def commit_under_newer_tombstones(catalog: Catalog, change: Change) -> int:

@@ -38,7 +38,7 @@ def launcher_of(wanted: DagsterSettings, *, home: Path, inst_data: ConfigurableC
     """Return the launcher that the settings name."""
     if wanted.launcher == "celery":
         return _celery_launcher(wanted, inst_data)
-    return _k8s_launcher(wanted.k8s, home, inst_data)
+    return _k8s_launcher(wanted.k8s, home, inst_data, starts_steps=wanted.executor == "k8s")
 
 
 def celery_options(wanted: DagsterSettings) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def celery_options(wanted: DagsterSettings) -> dict[str, Any]:
 
 
 def celery_app(wanted: DagsterSettings) -> "Celery":
-    """Return the app that a worker runs, with the tasks that start runs."""
+    """Return the app that a worker runs, with the tasks that execute runs and steps."""
     from dagster_celery.make_app import make_app  # noqa: PLC0415
     from dagster_celery.tasks import create_execute_job_task, create_resume_job_task  # noqa: PLC0415
 
@@ -94,7 +94,9 @@ def _celery_launcher(wanted: DagsterSettings, inst_data: ConfigurableClassData |
     )
 
 
-def _k8s_launcher(wanted: K8sSettings, home: Path, inst_data: ConfigurableClassData | None) -> RunLauncher:
+def _k8s_launcher(
+    wanted: K8sSettings, home: Path, inst_data: ConfigurableClassData | None, *, starts_steps: bool
+) -> RunLauncher:
     from dagster_k8s import K8sRunLauncher  # noqa: PLC0415 -- an extra
 
     return cast(
@@ -110,6 +112,6 @@ def _k8s_launcher(wanted: K8sSettings, home: Path, inst_data: ConfigurableClassD
             env_secrets=[wanted.secret],
             env_vars=[f"IMPLIO_HOME={home}"],
             fail_pod_on_run_failure=True,
-            run_k8s_config=run_pod(wanted, home),
+            run_k8s_config=run_pod(wanted, home, starts_steps=starts_steps),
         ),
     )

@@ -65,8 +65,14 @@ def environment(home: Path) -> list[dict[str, str]]:
     return [{"name": name, "value": str(home)} for name in ("IMPLIO_HOME", "DAGSTER_HOME")]
 
 
-def run_pod(wanted: K8sSettings, home: Path) -> dict[str, Any]:
-    """Return what dagster-k8s adds to the job of a run."""
+def run_pod(wanted: K8sSettings, home: Path, *, starts_steps: bool) -> dict[str, Any]:
+    """Return what dagster-k8s adds to the job of a run.
+
+    Args:
+        wanted: Where and how runs run.
+        home: The home, in the pod.
+        starts_steps: Whether a run starts a job for each of its workers. Only then it gets the token of its account.
+    """
     return {
         "container_config": {
             "securityContext": container_security(),
@@ -75,7 +81,7 @@ def run_pod(wanted: K8sSettings, home: Path) -> dict[str, Any]:
             "volumeMounts": volume_mounts(home),
         },
         "pod_spec_config": {
-            "automountServiceAccountToken": False,
+            "automountServiceAccountToken": starts_steps,
             "enableServiceLinks": False,
             "securityContext": pod_security(),
             "volumes": volumes(),

@@ -4,9 +4,10 @@ Dagster ignores a run key that it knows, whatever became of the run. So a run ke
 attempts are counted in the runs: the newest run of a batch carries the number of its attempt in a tag.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 
 import dagster as dg
 from dagster import DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
@@ -37,7 +38,12 @@ _MOST_RECORDS = 10_000
 
 
 def launches(
-    instance: DagsterInstance, *, job: str, batches: Sequence[Batch], now: datetime
+    instance: DagsterInstance,
+    *,
+    job: str,
+    batches: Sequence[Batch],
+    now: datetime,
+    config: Callable[[Batch], Mapping[str, Any]] = lambda _batch: {},
 ) -> tuple[list[dg.RunRequest], str]:
     """Return a run request for each batch that may be launched now, and the reason to show if there is none.
 
@@ -48,6 +54,7 @@ def launches(
         job: The name of the job.
         batches: What waits, the most urgent first. At most `TICK_RUNS` are launched.
         now: The present.
+        config: Returns the configuration of a batch's run; asked for those alone that are launched.
     """
     # 1. A batch waits while a run of its team, or a run for all teams (None), is queued or active.
     runs = instance.get_runs(RunsFilter(job_name=job, statuses=_ACTIVE))
@@ -67,14 +74,16 @@ def launches(
         newest_first[record.dagster_run.tags[_BATCH_TAG]].append(record)
     attempts = {batch: _next_attempt(newest_first[batch], now=now) for batch in idle}
     # 3. The first of the others are launched, in the order in which they came.
-    due = {batch: attempt for batch, attempt in attempts.items() if attempt is not None}
-    requests = [_run_request(batch, idle[batch].team, attempt) for batch, attempt in due.items()]
-    return requests[:TICK_RUNS], "the last attempt failed; its back-off lasts"
+    due = [(batch, attempt) for batch, attempt in attempts.items() if attempt is not None]
+    requests = [
+        _run_request(batch, idle[batch].team, attempt, config(idle[batch])) for batch, attempt in due[:TICK_RUNS]
+    ]
+    return requests, "the last attempt failed; its back-off lasts"
 
 
-def _run_request(batch: str, team: str | None, attempt: int) -> dg.RunRequest:
+def _run_request(batch: str, team: str | None, attempt: int, config: Mapping[str, Any]) -> dg.RunRequest:
     tags = {_BATCH_TAG: batch, _ATTEMPT_TAG: str(attempt)} | ({} if team is None else {TEAM_TAG: team})
-    return dg.RunRequest(run_key=f"{batch}:{attempt}", tags=tags)
+    return dg.RunRequest(run_key=f"{batch}:{attempt}", tags=tags, run_config=config)
 
 
 def _next_attempt(newest_first: Sequence[RunRecord], *, now: datetime) -> int | None:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from implio_pipeline.domain.claims import Claim
+from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.hold import Hold, HoldId
 from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId, UserKey
@@ -121,6 +122,16 @@ class Requests(Protocol):
 
         Raises:
             CatalogTampered: a tombstone was altered, added or deleted.
+        """
+
+    def open_tombstones(self) -> tuple[Mapping[TeamId, Sequence[RequestId]], CatalogTampered | None]:
+        """Return the requests whose tombstones are in force and not carried out, by team, in three statements.
+
+        Each team's tombstones are compared with its tally.
+
+        Returns:
+            The requests of the teams whose tally agrees, and an error that names a team whose tally or tombstones were
+            altered, if there is one.
         """
 
     def tombstones_of(self, request_ids: Collection[RequestId]) -> Mapping[RequestId, Tombstone]:

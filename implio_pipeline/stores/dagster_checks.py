@@ -1,6 +1,6 @@
 """Checkups of Dagster: its storage, its daemon, and what executes runs. They read; they start nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -61,8 +61,13 @@ _OF_CAUSES = {
 }
 
 
-def check_celery(url: str) -> Iterator[Finding]:
-    """Examine Celery's broker, and whether a worker listens for runs."""
+def check_celery(url: str, *, queues: Mapping[str, str]) -> Iterator[Finding]:
+    """Examine Celery's broker, and whether a worker listens to each queue.
+
+    Args:
+        url: The broker.
+        queues: What follows if nobody listens to a queue, by its name.
+    """
     from celery import Celery  # noqa: PLC0415 -- an extra
     from kombu.exceptions import OperationalError  # noqa: PLC0415
 
@@ -79,14 +84,15 @@ def check_celery(url: str) -> Iterator[Finding]:
             remedy="Check the address and the password of dagster.broker, and whether it runs.",
         )
         return
-    listening = [name for name, queues in workers.items() if any(each["name"] == "implio-runs" for each in queues)]
-    if not listening:
-        yield Finding(
-            code="no-worker",
-            what="no Celery worker listens to the queue implio-runs, so runs wait and then fail",
-            remedy="Start a worker: `celery -A implio_pipeline.orchestration.celery_app worker -Q implio-runs`.",
-            level=Level.ADVICE,
-        )
+    listened_to = {each["name"] for of_worker in workers.values() for each in of_worker}
+    for queue, what in queues.items():
+        if queue not in listened_to:
+            yield Finding(
+                code="no-worker",
+                what=f"no Celery worker listens to the queue {queue}, so {what}",
+                remedy=f"Start a worker: `celery -A implio_pipeline.orchestration.celery_app worker -Q {queue}`.",
+                level=Level.ADVICE,
+            )
     if not url.startswith(("rediss://", "amqps://")) and not _is_near(url):
         yield Finding(
             code="broker-in-clear",

@@ -5,6 +5,7 @@ program, option, setting and path that a file names is looked up.
 """
 
 import configparser
+import dataclasses
 import re
 import shlex
 import shutil
@@ -20,10 +21,12 @@ import kubernetes_validate
 import pytest
 import yaml
 from dagster import DagsterRun
-from dagster_k8s.job import construct_dagster_k8s_job
+from dagster_k8s.container_context import K8sContainerContext
+from dagster_k8s.job import UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
 
 from implio_pipeline.orchestration import cluster_launchers
 from implio_pipeline.orchestration.k8s_pods import USER
+from implio_pipeline.orchestration.workers import STEP_POD
 from implio_pipeline.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -141,6 +144,33 @@ def test_the_job_of_a_run_is_valid_hardened_and_holds_no_secret(run_job: dict[st
     assert run_job["spec"]["template"]["spec"]["containers"][0]["image"] == VALUES.image
     assert "zqzq-password" not in str(run_job)
     assert run_job["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/part-of"] == "implio"
+
+
+def test_a_run_that_starts_its_steps_as_jobs_has_a_token_and_its_steps_have_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = dataclasses.replace(VALUES, has_steps_as_jobs=True)
+    for name, value in render.settings(values).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("dagster_k8s.launcher.load_kubernetes_config", lambda **_: None)
+    settings = load_settings(home)
+    launcher: Any = cluster_launchers.launcher_of(settings.dagster, home=render.HOME, inst_data=None)
+    of_run = launcher.get_container_context_for_run(DagsterRun(job_name="a_job"))
+    of_step = of_run.merge(K8sContainerContext(run_k8s_config=UserDefinedDagsterK8sConfig.from_dict(STEP_POD)))
+
+    jobs = {}
+    for name, context in {"run": of_run, "step": of_step}.items():
+        config = context.get_k8s_job_config(job_image=None, run_launcher=launcher)
+        job = construct_dagster_k8s_job(config, ["dagster"], name, context.run_k8s_config)
+        jobs[name] = kubernetes.client.ApiClient().sanitize_for_serialization(job)
+
+    for each in (*render.manifests(values), *jobs.values()):
+        kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
+    hardened(jobs["run"]["spec"]["template"], is_launcher=True)
+    assert jobs["step"]["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+    assert jobs["step"]["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
+    (policy,) = (each for each in render.manifests(values) if each["metadata"]["name"] == "launcher")
+    assert policy["spec"]["podSelector"]["matchExpressions"][0]["values"] == ["daemon", "webserver", "run"]
 
 
 def test_nothing_is_allowed_that_no_policy_names() -> None:

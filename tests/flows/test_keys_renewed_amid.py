@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from reliability.renewals import FLOWS, fill, renewals
+from support.changed import impatient
 from support.home import ADS, Home, opened_at
 
 from implio_pipeline import open_lake
@@ -53,7 +54,7 @@ def test_a_plan_is_made_again_under_renewed_keys(new_home: NewHome) -> None:
     def rotate_then_count(work: object) -> int:
         if not once:
             with opened_at(home.path) as another:
-                once.append(rotate_keys(another.services))
+                once.append(rotate_keys(impatient(another.services)))
         return counted(work)
 
     home.vault.count = rotate_then_count
@@ -73,7 +74,7 @@ def test_the_query_door_reads_on_when_keys_are_renewed_while_it_opens(new_home: 
         def rotate_then_unwrap(*known: object) -> object:
             if not once:
                 with opened_at(home.path) as another:
-                    once.append(rotate_keys(another.services))
+                    once.append(rotate_keys(impatient(another.services)))
             return unwrap(*known)
 
         lake._keychain.file_keys = rotate_then_unwrap

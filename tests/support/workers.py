@@ -13,16 +13,16 @@ _numbers = count(1)
 
 
 class Worker:
-    """A running worker with one process for runs."""
+    """A running worker with one process, for runs or for steps."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, queue: str) -> None:
         known = {"DAGSTER_HOME": str(home), "IMPLIO_HOME": str(home), "PYTHONWARNINGS": "ignore"}
         name = f"worker-{next(_numbers)}"
         self._log = (home / f"{name}.log").open("ab")
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "celery", "-A", "implio_pipeline.orchestration.celery_app", "worker"),
-                *("-Q", "implio-runs", "--concurrency", "1", "-n", f"{name}@%h", "--without-gossip"),
+                *("-Q", queue, "--concurrency", "1", "-n", f"{name}@%h", "--without-gossip"),
             ],
             stdout=self._log,
             stderr=self._log,
@@ -43,8 +43,8 @@ class Worker:
 
 
 @contextmanager
-def running_worker(home: Path) -> Iterator[Worker]:
-    worker = Worker(home)
+def running_worker(home: Path, *, queue: str = "implio-runs") -> Iterator[Worker]:
+    worker = Worker(home, queue=queue)
     try:
         yield worker
     finally:

@@ -18,13 +18,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from implio_pipeline.domain.errors import ImplioError, RequestIdReused, RequestRefused
 from implio_pipeline.domain.file_changes import FileWork, NamedRule
 from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId
 from implio_pipeline.domain.instants import due_at, instant_text, next_instant
-from implio_pipeline.domain.replan import reread
+from implio_pipeline.domain.replan import replan, reread
 from implio_pipeline.domain.request import PreparedRequest, Request, RequestDraft, RequestState
 from implio_pipeline.domain.scope import (
     ByDates,
@@ -325,9 +326,14 @@ def _same_lately(
     if earlier is None or not earlier.is_same_as(asked.request) or earlier.accepted_at <= since:
         return new
     claim = NamedRule(request_id=asked.request.request_id, rule=asked.rule)
-    files = find(catalog.manifest, vault, asked.request.team, [claim])
+    team = asked.request.team
+
+    def is_newer() -> bool:
+        files = find(catalog.manifest, vault, team, [claim])
+        return any(file.last_submitted_at >= earlier.accepted_at for file, _ in files)
+
     # Decision 0022: an answer always means that every item acknowledged before the call is hidden.
-    return new if any(file.last_submitted_at >= earlier.accepted_at for file, _ in files) else earlier
+    return new if replan(is_newer, about=f"the files of team {team}") else earlier
 
 
 def _judged(
@@ -375,11 +381,18 @@ def _most_items(manifest: Manifest, vault: Vault, asked: Sequence[PreparedReques
             # One query instead of a pass over the files: a caller of the API waits for this (decision 0023).
             most[first.request_id] = manifest.most_items(team, first.rule)
             continue
-        reaches = vault.reaches(named_rules)
-        for file in manifest.candidates(team, named_rules):
-            for named in reaches(file):
-                rows = file.most_of_one_user if isinstance(named.rule, UserRule) else file.rows
-                most[named.request_id] = most.get(named.request_id, 0) + rows
+        count = partial(_most_of_team, manifest, vault, team, named_rules)
+        most |= replan(count, about=f"the files of team {team}")
+    return most
+
+
+def _most_of_team(manifest: Manifest, vault: Vault, team: TeamId, named_rules: Sequence[NamedRule]) -> _Counts:
+    most: _Counts = {}
+    reaches = vault.reaches(named_rules)
+    for file in manifest.candidates(team, named_rules):
+        for named in reaches(file):
+            rows = file.most_of_one_user if isinstance(named.rule, UserRule) else file.rows
+            most[named.request_id] = most.get(named.request_id, 0) + rows
     return most
 
 

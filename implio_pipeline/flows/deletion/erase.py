@@ -143,14 +143,10 @@ def erase(
     note_tombstones(services)
     summary = ErasureSummary()
     # 2. Report the requests whose rows were altered: this run would skip them without a word.
-    tampered: CatalogTampered | None = None
     requests = services.catalog.requests
     altered = {each.request_id: each.team for each in requests.all(states=OPEN_STATES) if _is_altered(each)}
-    for team in services.catalog.teams.all():
-        try:
-            altered |= dict.fromkeys(_without_request(requests, team.team), team.team)
-        except CatalogTampered as error:
-            tampered = error
+    without_request, tampered = _without_request(requests)
+    altered |= without_request
     for request_id, name in altered.items():
         summary.note(request_id, name, CatalogTampered("the catalog's row of the request was altered"))
     # 3. Choose the requests that are ready, and carry them out.
@@ -171,30 +167,32 @@ def erase(
     return summary
 
 
-def _without_request(requests: Requests, team: TeamId) -> list[RequestId]:
-    """Return the team's tombstones in force whose requests say that they are done, or are gone.
+def _without_request(requests: Requests) -> tuple[dict[RequestId, TeamId], CatalogTampered | None]:
+    """Return the tombstones in force whose requests say that they are done, or are gone, each with its team.
 
     Otherwise a request row set to `completed` by hand would end its erasure. The tombstones themselves are compared
-    with their team's tally.
+    with their team's tally; an error names a team where they differ.
     """
-    is_open = {request.request_id for request in requests.all(team=team, states=OPEN_STATES)}
-    found = []
-    for tombstone in requests.tombstones(team, only_open=True):
-        request_id = RequestId(tombstone.request_id)
-        if request_id in is_open:
-            continue
-        try:
-            request = requests.get(request_id)
-            is_skipped = request.state in FINAL_STATES or _is_altered(request)
-        except RequestUnknown:
-            is_skipped = True
-        if is_skipped:
-            found.append(request_id)
-    if not found:
-        return []
-    # Read once more: a request that was completed or cancelled in between has no tombstone in force, rightly.
-    in_force = {each.request_id for each in requests.tombstones(team, only_open=True)}
-    return [request_id for request_id in found if request_id in in_force]
+    is_open = {request.request_id for request in requests.all(states=OPEN_STATES)}
+    by_team, tampered = requests.open_tombstones()
+    found: dict[RequestId, TeamId] = {}
+    for team, request_ids in by_team.items():
+        for request_id in request_ids:
+            if request_id in is_open:
+                continue
+            try:
+                request = requests.get(request_id)
+                is_skipped = request.state in FINAL_STATES or _is_altered(request)
+            except RequestUnknown:
+                is_skipped = True
+            if is_skipped:
+                found[request_id] = team
+    if found:
+        # Read once more: a request that was completed or cancelled in between has no tombstone in force, rightly.
+        by_team, _ = requests.open_tombstones()
+        in_force = {request_id for request_ids in by_team.values() for request_id in request_ids}
+        found = {request_id: team for request_id, team in found.items() if request_id in in_force}
+    return found, tampered
 
 
 def _is_altered(request: Request) -> bool:

@@ -11,6 +11,7 @@ Rules:
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 from implio_pipeline.domain.claims import ClaimKind
 from implio_pipeline.domain.errors import CatalogTampered
@@ -18,6 +19,7 @@ from implio_pipeline.domain.file_changes import NamedRule
 from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import Channel, FileKind, RequestId, RequestKind, TeamId
 from implio_pipeline.domain.instants import next_instant
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.request import NEEDS_PERSON_STATES, OPEN_STATES, WITHHELD_STATES, Request, RequestDraft
 from implio_pipeline.domain.retention import RetentionPolicy
 from implio_pipeline.domain.scope import Coverage, Cutoffs, Overdue, OverdueRule, coverage_of, is_overdue
@@ -82,6 +84,18 @@ def preview_policy(services: Services, team: Team, policy: RetentionPolicy, *, t
         files_mixed=len(files) - whole,
         size_bytes=sum(file.size_bytes for file in files),
     )
+
+
+def count_overdue_files(services: Services, *, today: date) -> int:
+    """Return how many files have a day on which something may be overdue, from sums: no file's row is read."""
+    ends: dict[TeamId, date] = {}
+    for team in services.catalog.teams.all():
+        limits = team.policy.cutoffs(today=today)
+        days = [day for _, day in limits.by_outcome] + ([] if limits.every is None else [limits.every])
+        if days:
+            ends[team.team] = max(days)
+    sums = services.catalog.manifest.partitions() if ends else ()
+    return sum(each.files for each in sums if each.team in ends and each.day < ends[each.team])
 
 
 def retain(
@@ -169,7 +183,8 @@ def _rule(services: Services, team: Team, limits: Cutoffs) -> OverdueRule:
 
 def _overdue(manifest: Manifest, team: Team, rule: OverdueRule) -> list[VaultFile]:
     named = NamedRule(request_id=RequestId("overdue"), rule=rule)
-    return list(manifest.candidates(team.team, [named], is_proven=True))
+    find = partial(manifest.candidates, team.team, [named], is_proven=True)
+    return replan(lambda: list(find()), about=f"the files of team {team.team}")
 
 
 def _asked(requests: Requests, team: TeamId) -> list[Cutoffs]:

@@ -57,7 +57,9 @@ def compact(
     """
     agreed_now(services)
     with collecting(faults) as failed:
-        works = list(merges(_crowded(services.catalog.manifest, rows_per_file), rows_per_file=rows_per_file))
+        manifest = services.catalog.manifest
+        files = chain.from_iterable(_files_of(manifest, each) for each in crowded_partitions(manifest, rows_per_file))
+        works = list(merges(files, rows_per_file=rows_per_file))
         summary = _merge_each(services, works, failed, progress)
         unlink_replaced(services.catalog, services.vault, failed)
     return summary
@@ -86,11 +88,11 @@ def merge_small(
     return summary
 
 
-def _crowded(manifest: Manifest, rows_per_file: int) -> Iterator[VaultFile]:
-    """Yield the files of partitions that have more files than their rows need. Sums tell, so other rows stay unread."""
+def crowded_partitions(manifest: Manifest, rows_per_file: int) -> Iterator[PartitionSum]:
+    """Yield the partitions that have more files than their rows need. Sums tell, so no file's row is read."""
     for each in manifest.partitions(from_files=2):
         if has_too_many(each.files, each.rows, rows_per_file=rows_per_file):
-            yield from _files_of(manifest, each)
+            yield each
 
 
 def _files_of(manifest: Manifest, partition: PartitionSum) -> Iterator[VaultFile]:
@@ -103,6 +105,10 @@ def _merge_each(
 ) -> CompactSummary:
     summary = CompactSummary()
     with working(services, COMPACTION) as worker:
+        if services.workers > 1 and works:
+            # Each worker begins elsewhere. Otherwise each would try the partitions first that others have just merged.
+            first = worker.number % len(works)
+            works = works[first:] + works[:first]
         for done, work in enumerate(works, start=1):
             claims = worker.claim(ClaimKind.FILE, [file.file_id for file in work.files], is_whole=True)
             with faults.isolate(f"{work.kind} of team {work.team} on {work.day}", day=work.day):

@@ -9,17 +9,21 @@ Rules:
 * Every old key is destroyed after the last thing that needs it; the root keys come last.
 * The ledger knows each root key before anything depends on it, so that an old key ring is recognised.
 * After a crash at any step, old and new keys exist and everything is readable. `finish_rotation` goes on from there.
+* A team whose old keys are being retired is claimed, and so is each file whose keys are wrapped again. So several
+  workers share the teams, and a rotation and an erasure do not undo each other.
 * Where a deleted row leaves copies (`Catalog.destroys_at_once`), a rotation closes an epoch (`domain/epochs.py`): it
   renews the keys of every team of its regions in which something was deleted, and the ledger says what is gone.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from heapq import merge
 
 from implio_pipeline.domain.chunks import chunks
-from implio_pipeline.domain.epochs import EpochDestroyed, spent_teams
+from implio_pipeline.domain.claims import Claim, ClaimKind
+from implio_pipeline.domain.epochs import EpochDestroyed
 from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
 from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.files import SealedFile
@@ -43,12 +47,15 @@ from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.faults import Faults, collecting
 from implio_pipeline.flows.races import are_team_keys_renewed
+from implio_pipeline.flows.work import Worker, working
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.ledger import Ledger
 from implio_pipeline.ports.rows import Progress
 from implio_pipeline.ports.services import Services
 
+ROTATION = "key rotation"
+"""The name of this work, for `implio status`."""
 SEAL_GRACE = timedelta(minutes=10)
 """Time for which an old seal key outlives its successor: a request sealed under it may be about to be accepted."""
 _COMMIT_FILES = 256
@@ -151,13 +158,13 @@ def epoch_open_since(services: Services) -> datetime | None:
     """
     if services.catalog.destroys_at_once:
         return None
-    keys, regions = services.catalog.teams.keys(), _regions(services)
+    teams, regions = services.catalog.teams, _regions(services)
     epochs = _last_epochs(services.ledger, regions)
-    if not spent_teams(keys) and next(_uncovered_receipts(services.ledger, epochs, regions), None) is None:
+    if not teams.spent() and next(_uncovered_receipts(services.ledger, epochs, regions), None) is None:
         return None
     if all(region in epochs for region in regions):
         return min(epochs[region].closed_at for region in regions)
-    return min(key.created_at for key in keys)
+    return teams.first_key_at()
 
 
 def _regions(services: Services) -> frozenset[Region]:
@@ -209,12 +216,23 @@ def _with_touched(services: Services, teams: Iterable[Team], regions: Collection
     listed = list(teams)
     epochs = _last_epochs(services.ledger, regions)
     # Where no file changed, too, the sealed part of a completed request was deleted.
-    touched = spent_teams(services.catalog.teams.keys()) | {
+    touched = services.catalog.teams.spent() | {
         receipt.team for receipt in _uncovered_receipts(services.ledger, epochs, regions)
     }
     known = {team.team for team in listed}
     more = services.catalog.teams.all()
     return listed + [each for each in more if each.region in regions and each.team in touched - known]
+
+
+def begin_rotation(services: Services, *, faults: Faults | None = None) -> None:
+    """Make new root keys. Then workers share `renew_team_keys`, and `finish_rotation` ends the rotation.
+
+    Raises:
+        ClockWrong: the clock disagrees with what the home knows. No key is made.
+    """
+    agreed_now(services)
+    with collecting(faults) as failed:
+        _renew_root_keys(services, _regions(services) | {HOME}, failed)
 
 
 def _rotate(
@@ -226,19 +244,21 @@ def _rotate(
     faults: Faults | None,
     progress: Progress | None,
 ) -> RotationSummary:
-    # 1. Make new root keys: durable before anything is wrapped under them, and in the ledger before anything depends
-    #    on them.
     with collecting(faults) as failed:
-        for region in sorted(regions):
-            with failed.isolate(f"root keys of {region}"):
-                services.keychain.ring.renew(region)
-        _note_keys(services)
-        # 2. Make new team keys.
+        _renew_root_keys(services, regions, failed)
         for team in chosen:
             with failed.isolate(f"keys of team {team.team}"):
                 renew_keys(services, team)
-        # 3. Wrap everything under the new keys, then destroy the old ones.
+        # Wrap everything under the new keys, then destroy the old ones.
         return retire_old_keys(services, chosen, closing=closing, faults=failed, progress=progress)
+
+
+def _renew_root_keys(services: Services, regions: Iterable[Region], failed: Faults) -> None:
+    """Make new root keys: durable before anything is wrapped under them, and in the ledger before anything depends."""
+    for region in sorted(regions):
+        with failed.isolate(f"root keys of {region}"):
+            services.keychain.ring.renew(region)
+    _note_keys(services)
 
 
 def finish_rotation(services: Services, *, faults: Faults | None = None) -> RotationSummary:
@@ -253,16 +273,65 @@ def finish_rotation(services: Services, *, faults: Faults | None = None) -> Rota
     # 1. Finish destroying root keys of which a crash left a part.
     services.keychain.ring.retire(())
     # 2. Look for team keys and root keys that have a successor, and for root keys that the ledger does not know.
-    chosen = []
-    for team in services.catalog.teams.all():
-        keys = services.catalog.teams.keys(team.team)
-        if old_keys(keys, CLASS_PURPOSES) or _idle_seal_keys(services, team.team, keys):
-            chosen.append(team)
+    chosen = _with_old_keys(services)
     states, statement = KeyStates.of_ring(services.keychain.ring.identities()), newest_key_statement(services.ledger)
     is_told = statement is None or (statement.roots.live, statement.roots.retired) == (states.live, states.retired)
     if chosen or states.retired or not is_told:
         return retire_old_keys(services, chosen, faults=faults)
     return RotationSummary()
+
+
+def _with_old_keys(services: Services) -> list[Team]:
+    """Return the teams with keys that can be retired. Of all keys one query tells which teams are looked at closer."""
+    keys = _keys_by_team(services.catalog.teams.keys())
+    return [
+        team
+        for team in services.catalog.teams.all()
+        if old_keys(keys[team.team], CLASS_PURPOSES) or _idle_seal_keys(services, team.team, keys[team.team])
+    ]
+
+
+def _keys_by_team(keys: Iterable[TeamKey]) -> Mapping[TeamId, list[TeamKey]]:
+    found: defaultdict[TeamId, list[TeamKey]] = defaultdict(list)
+    for key in keys:
+        found[key.team].append(key)
+    return found
+
+
+def renew_team_keys(
+    services: Services, *, faults: Faults | None = None, progress: Progress | None = None
+) -> RotationSummary:
+    """Renew the keys of all teams, and retire the old ones, as one of several workers.
+
+    The catalog says what is left: a team whose newest keys are wrapped under older root keys was not renewed since
+    `begin_rotation`.
+
+    Raises:
+        ClockWrong: the clock disagrees with what the home knows, so a grace period may not be over.
+        KeyMissing: a live key does not open. The keys above it are not destroyed.
+        PlanOutdated: others kept changing the same things.
+    """
+    agreed_now(services)
+    roots = newest_ids(services.keychain.ring.identities())
+
+    def is_to_renew(keys: Iterable[TeamKey]) -> bool:
+        rotating = [key for key in keys if key.purpose in ROTATING_PURPOSES]
+        newest = newest_ids(key.key_id for key in rotating)
+        return any(key.root_key_id not in roots for key in rotating if key.key_id in newest)
+
+    def renew(team: Team) -> None:
+        if is_to_renew(services.catalog.teams.keys(team.team)):
+            renew_keys(services, team)
+
+    keys, old = _keys_by_team(services.catalog.teams.keys()), {team.team for team in _with_old_keys(services)}
+    teams = [each for each in services.catalog.teams.all() if each.team in old or is_to_renew(keys[each.team])]
+    summary = RotationSummary(teams=len(teams))
+    with collecting(faults) as failed:
+        retired = _retire_each(services, teams, summary, failed, progress, first=renew)
+        if summary.team_keys_destroyed:
+            # The rotation was begun by another worker, and may be ended by a third one: each records what it destroyed.
+            _note_keys(services, retired, summary)
+    return summary
 
 
 def retire_old_keys(
@@ -283,16 +352,11 @@ def retire_old_keys(
         faults: Collects the teams and regions that failed. When `None`, the first failure is raised at the end.
         progress: Receives teams done and teams in all.
     """
-    listed, retired = list(teams), []
+    listed = list(teams)
     summary = RotationSummary(teams=len(listed))
     with collecting(faults) as failed:
         # 1. Team keys, then the root keys that wrapped them: a crash in between leaves every live key readable.
-        for done, team in enumerate(listed, start=1):
-            with failed.isolate(f"keys of team {team.team}"):
-                _retire_team_keys(services, team.team, summary)
-                retired.append(team)
-            if progress:
-                progress(done, len(listed))
+        retired = _retire_each(services, listed, summary, failed, progress)
         done_with = {team.team for team in retired}
         closed: list[Region] = []
         for region in sorted({team.region for team in services.catalog.teams.all()}):
@@ -310,6 +374,56 @@ def retire_old_keys(
         if closing is not None:
             _note_epochs(services, closing, closed, summary)
     return summary
+
+
+def _retire_each(
+    services: Services,
+    teams: Sequence[Team],
+    summary: RotationSummary,
+    failed: Faults,
+    progress: Progress | None,
+    *,
+    first: Callable[[Team], object] = lambda _team: None,
+) -> list[Team]:
+    """Retire the old keys of teams, beside other workers. Returns the teams that have none any more.
+
+    Args:
+        services: What the flow may use.
+        teams: The teams.
+        summary: Counts what is done.
+        failed: Collects the teams that failed.
+        progress: Receives teams done and teams in all.
+        first: What is done for each team before that, under its claim.
+    """
+    retired: list[Team] = []
+    with working(services, ROTATION) as worker:
+        # Each worker begins elsewhere. Otherwise each would try the teams first that others have just done.
+        begins_at = worker.number % len(teams) if services.workers > 1 and teams else 0
+        waiting = deque([*teams[begins_at:], *teams[:begins_at]])
+        busy, is_patient = 0, True
+        while waiting:
+            # 1. When other workers have all that is left: wait for them. One of them may be killed. A claim only saves
+            #    work, so one that is held for too long is ignored.
+            if busy >= len(waiting):
+                busy, is_patient = 0, worker.wait()
+            # 2. Claim a team, and retire its keys.
+            team = waiting.popleft()
+            claims = worker.claim(ClaimKind.TEAM, [f"keys/{team.team}"])
+            if not claims and is_patient:
+                waiting.append(team)
+                busy += 1
+                continue
+            busy = 0
+            try:
+                with failed.isolate(f"keys of team {team.team}"):
+                    first(team)
+                    _retire_team_keys(services, worker, team.team, summary)
+                    retired.append(team)
+            finally:
+                worker.give_back(claims)
+            if progress:
+                progress(len(teams) - len(waiting), len(teams))
+    return retired
 
 
 def renew_keys(services: Services, team: Team, *, above: int = 0) -> None:
@@ -423,7 +537,7 @@ def _fingerprints(catalog: Catalog, keychain: Keychain, team: TeamId) -> Mapping
     return replan(read, about=f"the keys of team {team}", is_race=is_race)
 
 
-def _retire_team_keys(services: Services, team: TeamId, summary: RotationSummary) -> None:
+def _retire_team_keys(services: Services, worker: Worker, team: TeamId, summary: RotationSummary) -> None:
     """Move everything of a team from its old keys to its newest ones, and destroy the old keys."""
     catalog, keychain = services.catalog, services.keychain
     keys: list[TeamKey] = []
@@ -443,18 +557,11 @@ def _retire_team_keys(services: Services, team: TeamId, summary: RotationSummary
         if not old:
             return
         prints = keychain.fingerprints(old)
-        # 3. Wrap the keys of files under the newest keys.
-        old_ids = {key.key_id for key in old}
-        for files in chunks(catalog.manifest.files(team, is_filtered=False), _COMMIT_FILES):
-            stale = [
-                sealed
-                for sealed in catalog.manifest.sealed(files)
-                if any(key.team_key_id in old_ids for key in sealed.keys)
-            ]
-            if stale:
-                rewrapped = [replace(each, keys=keychain.rewrap_file_keys(team, each.keys)) for each in stale]
-                _commit(catalog, team, at=services.clock.now(), rewrapped=rewrapped)
-                summary.files += len(stale)
+        # 3. Wrap the keys of files under the newest keys. Files that others have claimed are left to them at first: an
+        #    erasure or a merge writes them under new keys. If they take too long, they have to do their work again.
+        old_ids, is_patient = {key.key_id for key in old}, True
+        while _wrap_files(services, worker, team, old_ids, summary, is_patient=is_patient):
+            is_patient = worker.wait()
         # 4. Destroy the old keys. The catalog refuses this commit while a live file's key is wrapped under one of them.
         _commit(catalog, team, at=services.clock.now(), shred=old_ids)
         summary.team_keys_destroyed |= prints
@@ -467,6 +574,45 @@ def _retire_team_keys(services: Services, team: TeamId, summary: RotationSummary
 
     replan(retire, about=f"the files of team {team}", is_race=is_race)
     summary.seal_keys_waiting += len(old_keys(catalog.teams.keys(team), (KeyPurpose.SEAL,)))
+
+
+def _wrap_files(
+    services: Services,
+    worker: Worker,
+    team: TeamId,
+    old_ids: Collection[KeyId],
+    summary: RotationSummary,
+    *,
+    is_patient: bool,
+) -> bool:
+    """Wrap the keys of files under the newest keys, except, if patient, of those that others have claimed.
+
+    Returns:
+        Whether files were left out.
+    """
+    catalog, keychain = services.catalog, services.keychain
+    is_left = False
+    for files in chunks(catalog.manifest.files(team, is_filtered=False), _COMMIT_FILES):
+        # 1. Claim the files that need it.
+        sealed = catalog.manifest.sealed(files)
+        stale = [each for each in sealed if any(key.team_key_id in old_ids for key in each.keys)]
+        claims = worker.claim(ClaimKind.FILE, [each.file.file_id for each in stale])
+        mine = {claim.unit for claim in claims} if is_patient else {each.file.file_id for each in stale}
+        is_left |= len(mine) < len(stale)
+        try:
+            # 2. Wrap their keys, and commit.
+            rewrapped = [
+                replace(each, keys=keychain.rewrap_file_keys(team, each.keys))
+                for each in stale
+                if each.file.file_id in mine
+            ]
+            if rewrapped:
+                _commit(catalog, team, at=services.clock.now(), rewrapped=rewrapped, claims=claims)
+                worker.handed_in(claims)
+                summary.files += len(rewrapped)
+        finally:
+            worker.give_back(claims)
+    return is_left
 
 
 def _idle_seal_keys(services: Services, team: TeamId, keys: Iterable[TeamKey]) -> list[TeamKey]:
@@ -503,9 +649,11 @@ def _retire_root_keys(catalog: Catalog, keychain: Keychain, region: Region, summ
         # 2. Open every team key: if one does not open, nothing is destroyed.
         keychain.fingerprints(keys)
         # 3. A team of another region may depend on these root keys if its row was altered. Then they stay.
-        for team in catalog.teams.all():
-            if team.region != region and any(key.root_key_id in old for key in catalog.teams.keys(team.team)):
-                raise KeyMissing(f"keys of team {team.team} need root keys of region {region}, which are kept")
+        regions = catalog.teams.regions()
+        every: list[TeamKey] = catalog.teams.keys()
+        for key in every:
+            if key.root_key_id in old and regions.get(key.team) != region:
+                raise KeyMissing(f"keys of team {key.team} need root keys of region {region}, which are kept")
         # 4. Destroy the old root keys.
         retired = keychain.ring.retire(old)
         summary.root_keys_destroyed |= old
@@ -553,7 +701,8 @@ def _older_root_keys(ring: Mapping[str, str], region: Region) -> dict[str, str]:
 
 
 def _keys_of(catalog: Catalog, region: Region) -> list[TeamKey]:
-    return [key for team in catalog.teams.all() if team.region == region for key in catalog.teams.keys(team.team)]
+    regions, keys = catalog.teams.regions(), catalog.teams.keys()
+    return [key for key in keys if regions.get(key.team) == region]
 
 
 def _commit(
@@ -564,6 +713,7 @@ def _commit(
     rewrapped: Collection[SealedFile] = (),
     new: tuple[TeamKey, ...] = (),
     shred: Collection[KeyId] = (),
+    claims: tuple[Claim, ...] = (),
 ) -> None:
     """Commit a change of keys; a file whose keys are wrapped again is removed and added in one transaction."""
     change = Change(
@@ -574,5 +724,6 @@ def _commit(
         remove=tuple(sealed.file.file_id for sealed in rewrapped),
         new_team_keys=new,
         shred_team_keys=tuple(shred),
+        claims=claims,
     )
     catalog.manifest.commit(change)

@@ -8,18 +8,19 @@ Rules:
   transaction that ends the need (GDPR Art. 5(1)(c), data minimisation).
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, bindparam, delete, func, select, update
 from typing_extensions import override
 
 from implio_pipeline.domain.callback import CallbackEvent
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.claims import Claim
-from implio_pipeline.domain.errors import PlanOutdated, RequestUnknown
+from implio_pipeline.domain.errors import CatalogTampered, PlanOutdated, RequestUnknown
 from implio_pipeline.domain.file_changes import FileOutcome
 from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId, UserKey
 from implio_pipeline.domain.plan import Allowance, ApprovalPolicy
@@ -42,6 +43,7 @@ _OUTCOME = tuple(field.name for field in fields(FileOutcome))
 _STANDING = tuple(field.name for field in fields(StandingErasure))
 _TOMBSTONE = tuple(tombstones.c.keys())
 _IN_FORCE = (tombstones.c.is_erased.is_(False), tombstones.c.is_lifted.is_(False))
+_ROWS_AT_ONCE = 1_000
 _IS_UNBEGUN = requests.c.state.in_((RequestState.ACCEPTED, RequestState.WAITING))
 _TO_LEDGER = (
     REQUESTS.join(tombstones, tombstones.c.sequence == requests.c.tombstone_sequence)
@@ -177,6 +179,27 @@ class SqlRequests(Requests):
                 in_force = [row["mac"] for row in rows if not row["is_erased"]]
                 macs.check_tally(connection, tombstones, team, in_force)
         return found
+
+    @override
+    def open_tombstones(self) -> tuple[dict[TeamId, list[RequestId]], CatalogTampered | None]:
+        by_team: defaultdict[TeamId, list[RowMapping]] = defaultdict(list)
+        with reading(self._engine) as connection:
+            macs = RowMacs.of(connection)
+            query = select(tombstones).where(*_IN_FORCE).order_by(tombstones.c.sequence)
+            for row in connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)).mappings():
+                by_team[row["team"]].append(row)
+            tallied = macs.opened_tallies(connection, tombstones)
+        found: dict[TeamId, list[RequestId]] = {}
+        tampered: CatalogTampered | None = None
+        for team in sorted(tallied.keys() | by_team.keys()):
+            try:
+                for row in by_team[team]:
+                    macs.check(tombstones, row)
+                macs.compare_tally(tombstones, team, [row["mac"] for row in by_team[team]], tallied.get(team))
+                found[team] = [RequestId(row["request_id"]) for row in by_team[team]]
+            except CatalogTampered as error:
+                tampered = error
+        return {team: ids for team, ids in found.items() if ids}, tampered
 
     @override
     def tombstones_of(self, request_ids: Collection[RequestId]) -> dict[RequestId, Tombstone]:

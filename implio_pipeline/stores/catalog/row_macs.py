@@ -39,6 +39,7 @@ from sqlalchemy import (
     RowMapping,
     String,
     Table,
+    and_,
     bindparam,
     cast,
     delete,
@@ -306,7 +307,17 @@ class RowMacs:
         Raises:
             CatalogTampered: a row was added or deleted by somebody else.
         """
-        number, total, found = 0, 0, self._opened(connection, table, team)
+        self.compare_tally(table, team, macs, self._opened(connection, table, team))
+
+    def compare_tally(self, table: Table, team: TeamId, macs: Iterable[bytes], tally: tuple[int, int] | None) -> None:
+        """Compare the MACs of all rows of a team that count with a tally that was read before.
+
+        Raises:
+            CatalogTampered: a row was added or deleted by somebody else, or the tally is missing or was altered.
+        """
+        if tally is None:
+            raise CatalogTampered(f"the tally of team {team}'s {AUTHENTICATED[table].rows} was altered")
+        number, total, found = 0, 0, tally
         for mac in macs:
             number, total = number + 1, total + self._element(mac)
         if (number, total % _WHOLE) != found:
@@ -375,14 +386,26 @@ class RowMacs:
         if not is_whole:
             raise CatalogTampered(f"the catalog's row of file {row[0]} was altered", about=row[0])
 
+    def opened_tallies(self, connection: Connection, table: Table) -> dict[TeamId, tuple[int, int] | None]:
+        """Return the tally of every team: the number of rows that count and the sum; `None` if missing or altered."""
+        is_its = and_(tallies.c.team == teams.c.team, tallies.c.name == table.name)
+        query = select(teams.c.team.label("of"), tallies).join_from(teams, tallies, is_its, isouter=True)
+        return {row["of"]: self._open(row) for row in connection.execute(query).mappings()}
+
+    def _open(self, row: RowMapping) -> tuple[int, int] | None:
+        if not hmac.compare_digest(row["mac"] or b"", self._tally_mac(row)):
+            return None
+        return row["number"], (int.from_bytes(row["total"]) - self._blind(row["nonce"])) % _WHOLE
+
     def _opened(
         self, connection: Connection, table: Table, team: TeamId, *, is_locked: bool = False
     ) -> tuple[int, int]:
         query = select(tallies).where(tallies.c.team == team, tallies.c.name == table.name)
         row = connection.execute(query.with_for_update() if is_locked else query).mappings().one_or_none()
-        if row is None or not hmac.compare_digest(row["mac"] or b"", self._tally_mac(row)):
+        tally = None if row is None else self._open(row)
+        if tally is None:
             raise CatalogTampered(f"the tally of team {team}'s {AUTHENTICATED[table].rows} was altered")
-        return row["number"], (int.from_bytes(row["total"]) - self._blind(row["nonce"])) % _WHOLE
+        return tally
 
     def _sealed(self, table: Table, team: TeamId, number: int, total: int) -> dict[str, Any]:
         nonce = secrets.token_bytes(_NONCE_BYTES)

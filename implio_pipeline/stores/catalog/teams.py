@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Table, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Table, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from typing_extensions import override
 
 from implio_pipeline.domain.errors import PlanOutdated, TeamInvalid, TeamUnknown
 from implio_pipeline.domain.ids import Region, TeamId
-from implio_pipeline.domain.keys import Seal, TeamKey, number_of, series_of
+from implio_pipeline.domain.keys import CLASS_PURPOSES, ROTATING_PURPOSES, Seal, TeamKey, number_of, series_of
 from implio_pipeline.domain.moderation import STANDING_QUEUES, seal_context
 from implio_pipeline.domain.plan import Appointment
 from implio_pipeline.domain.retention import RetentionPolicy
@@ -118,6 +118,30 @@ class SqlTeams(Teams):
             query = query.where(keys.c.team == team)
         with reading(self._engine) as connection:
             return [TeamKey(**row) for row in connection.execute(query).mappings()]
+
+    @override
+    def rotating_since(self) -> datetime | None:
+        key, newer = tables.team_keys.c, tables.team_keys.alias()
+        has_newer = exists().where(
+            newer.c.team == key.team, newer.c.purpose == key.purpose, newer.c.version > key.version
+        )
+        query = select(func.min(key.created_at)).where(key.purpose.in_(ROTATING_PURPOSES), ~has_newer)
+        with reading(self._engine) as connection:
+            since: datetime | None = connection.scalar(query)
+        return since
+
+    @override
+    def first_key_at(self) -> datetime | None:
+        with reading(self._engine) as connection:
+            first: datetime | None = connection.scalar(select(func.min(tables.team_keys.c.created_at)))
+        return first
+
+    @override
+    def spent(self) -> frozenset[TeamId]:
+        key = tables.team_keys.c
+        query = select(key.team).distinct().where(key.is_spent, key.purpose.in_(CLASS_PURPOSES))
+        with reading(self._engine) as connection:
+            return frozenset(connection.scalars(query))
 
     @override
     def rewrap(self, keys: Sequence[tuple[TeamKey, TeamKey]]) -> None:
