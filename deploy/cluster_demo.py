@@ -54,13 +54,13 @@ _PERSON = "cluster-demo-person"
 
 @dataclass
 class Processes:
-    """The processes of ours. They end with this one."""
+    """The processes that this one started. They end with it."""
 
     home: Path
     running: dict[str, "subprocess.Popen[str]"] = field(default_factory=dict)
 
     def start(self, name: str, *command: str, reads_stderr: bool = False) -> "subprocess.Popen[str]":
-        """Start a program in a process group of its own, with its output in a log of the home's."""
+        """Start a program in its own process group, with its output in a log file in the home."""
         program = Path(sys.executable).with_name(command[0])
         with (self.home / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -151,8 +151,8 @@ class Cluster:
     def tick(self, home: Path, *, nightly_on: date | None = None) -> int:
         """Wait until daemon and workers have done what waits, and return the number of runs that ended.
 
-        The first time a worker is killed amid a run, and an API server amid its clients' calls. What is due at night is
-        run here, since nobody wants to wait for it.
+        The first time, a worker is killed during a run, and an API server during its clients' calls. Nightly jobs run
+        here at once.
         """
         self.ticks += 1
         if nightly_on is not None:
@@ -253,7 +253,7 @@ def found_in(folder: Path, needles: list[bytes]) -> tuple[int, int]:
 
 
 def show_runs(home: Path, story: Story) -> None:
-    """Show what became of the runs: the one of the killed worker failed, and another one did its work."""
+    """Show how the runs ended: the killed worker's run failed, and another run did its work."""
     with open_instance(home) as instance:
         counts = {status: instance.get_runs_count(RunsFilter(statuses=[status])) for status in _ENDED}
     told = ", ".join(f"{number} {status.value.lower()}" for status, number in counts.items() if number)
@@ -275,21 +275,21 @@ def main() -> int:
         home = base / "home"
         session = Session(home=home, is_json=False)
         story = Story(session=session, home=home)
-        # 1. Servers, and a home that is told their addresses. Every process reads them from the environment.
+        # 1. Start the servers, and make a home. Every process reads the servers' addresses from the environment.
         os.environ.update(settings_of_cluster())
         os.environ.update({"IMPLIO_HOME": str(home), "DAGSTER_HOME": str(home)})
         prepare_home(session, home, is_fresh=False)
         yaml = (home / "dagster.yaml").read_text()
         (home / "dagster.yaml").write_text(yaml.replace("poll_interval_seconds: 15", "poll_interval_seconds: 2"))
         story.show(good(f"PostgreSQL, Redis and OpenBao answer on 127.0.0.1 ({time.monotonic() - began:.0f} s)"))
-        # 2. The demo, on daemon, workers and API servers.
+        # 2. Run the demo on daemon, workers and API servers.
         with running(story, home), open_home(home) as opened:
             story.show(
                 good(f"Two workers, daemon, webserver and two API servers run ({time.monotonic() - began:.0f} s)")
             )
             shape = tell(story, opened, items=asked.items, days=asked.days)
             show_runs(home, story)
-            # 3. More proof: the database's own files know nobody.
+            # 3. Search the database's own files: they must name nobody.
             people = [each for probe in story.probes for each in (probe.user_id, probe.email)]
             size, found = found_in(server_folder("postgres"), [each.encode() for each in (_PERSON, *people)])
             line = f"found {found} times in {size:,} bytes of PostgreSQL's files, its write-ahead log included"

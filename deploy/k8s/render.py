@@ -1,13 +1,13 @@
-"""Render the manifests of Kubernetes from a few values.
+"""Render the Kubernetes manifests from a few values.
 
     python deploy/k8s/render.py --image registry.example.org/implio@sha256:… --egress 10.0.0.0/8 > implio.yaml
     kubectl apply -f implio.yaml
 
-`deploy/k8s/implio.yaml` is what the defaults make; a test keeps it so. Decision 0099 says why this is a program and not
-a chart. The rules of all pods are in `implio_pipeline/orchestration/k8s_pods.py`, which the jobs of runs obey too.
+`deploy/k8s/implio.yaml` is the output with the defaults; a test compares them. Decision 0099 says why this is a program
+and not a chart. The rules for all pods, also those of runs, are in `implio_pipeline/orchestration/k8s_pods.py`.
 
-It names two secrets and makes none: `implio-secrets`, whose keys become environment variables (`IMPLIO_CATALOG_URL`,
-`IMPLIO_DAGSTER__STORAGE`, `BAO_TOKEN`, …), and `implio-tls` with the certificate of the API.
+The manifests name two secrets, which you make: `implio-secrets`, whose keys become environment variables
+(`IMPLIO_CATALOG_URL`, `IMPLIO_DAGSTER__STORAGE`, `BAO_TOKEN`, …), and `implio-tls` with the API's certificate.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def _namespace() -> Manifest:
 
 
 def _accounts() -> list[Manifest]:
-    """Return the service accounts. One of them has rights: it starts, watches and deletes the jobs of runs."""
+    """Return the service accounts. Only the launcher's has rights: to start, watch and delete the jobs of runs."""
     silent = [
         _object("ServiceAccount", name, automountServiceAccountToken=False) for name in ("implio-app", "implio-run")
     ]
@@ -138,7 +138,7 @@ def _config_map(values: Values) -> Manifest:
 
 
 def _home(values: Values) -> Manifest:
-    """Return the claim of the home's volume. Its file system is shared by all pods, so it must have locks (NFS 4)."""
+    """Return the claim of the home's volume. All pods share its file system, which must have locks (NFS 4)."""
     spec: Manifest = {
         "accessModes": ["ReadWriteMany"],
         "resources": {"requests": {"storage": values.home_size}},
@@ -149,7 +149,7 @@ def _home(values: Values) -> Manifest:
 
 
 def _network_policies(values: Values) -> list[Manifest]:
-    """Return the policies: nothing is allowed, then each way that is needed."""
+    """Return the network policies: one forbids everything, and each other one allows a connection that is needed."""
     v1 = "networking.k8s.io/v1"
 
     def policy(name: str, selector: Manifest, **spec: Any) -> Manifest:
@@ -198,7 +198,7 @@ def _network_policies(values: Values) -> list[Manifest]:
 
 
 def _pod(part: str, account: str, containers: list[Manifest], **rest: Any) -> Manifest:
-    """Return the template of a pod. Only the launcher's account brings its token."""
+    """Return the template of a pod. Only the launcher's account has a token."""
     labels = {"app.kubernetes.io/part-of": "implio", "implio/part": part}
     spread = {
         "maxSkew": 1,
@@ -242,7 +242,7 @@ def _container(values: Values, name: str, *command: str, cpu: str, memory: str, 
 def _preparing_job(values: Values) -> Manifest:
     """Return the job that makes the home once, brings all tables up to date, and checks the installation.
 
-    Its name changes with the image, since a job cannot be changed. Apply it, wait for it, then let the others follow.
+    Its name changes with the image, since a job cannot be changed. Apply it and wait for it, then apply the others.
     """
     name = f"implio-prepare-{values.image.rpartition(':')[2][:12]}"
     pod = _pod(
@@ -268,7 +268,7 @@ def _deployment(name: str, template: Manifest, *, replicas: int | None, strategy
         "revisionHistoryLimit": 3,
         "template": template,
     }
-    # The number of API servers is the autoscaler's.
+    # The autoscaler sets the number of API servers.
     return _object(
         "Deployment", name, version="apps/v1", spec=spec if replicas is None else {"replicas": replicas, **spec}
     )
@@ -349,7 +349,7 @@ def _daemon(values: Values) -> Manifest:
 
 
 def _webserver(values: Values) -> list[Manifest]:
-    """Return Dagster's UI. It has no login, so the network policy lets in marked pods alone: a proxy that has one."""
+    """Return Dagster's UI. It has no login, so the network policy admits only labelled pods: a proxy that has one."""
     probe = {"httpGet": {"path": "/server_info", "port": "http"}, "periodSeconds": 10, "timeoutSeconds": 10}
     container = _container(
         values,

@@ -4,6 +4,7 @@ from typing import Any
 
 import typer
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from implio_pipeline.cli.arguments import READ
@@ -63,5 +64,5 @@ def _view(parts: list[CheckedPart]) -> RenderableType:
         for each in part.findings:
             lines.append(_LINES[each.level](f"{part.about}: {each.what}"))
             if remedy := _remedy(each):
-                lines.append(Text(f"  {remedy}", style="dim"))
+                lines.append(Padding.indent(Text(remedy, style="dim"), 2))
     return Group(*lines)
