@@ -5,6 +5,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -350,6 +351,26 @@ def test_what_the_bucket_holds_is_checked_by_the_verifier_alone(bucket: World, t
 
     assert (check.chain, check.batches, check.entries, check.findings) == ("home", 13, 13, [])
     assert (since.batches, since.findings) == (13, [])
+
+
+def test_a_thread_that_looks_for_newer_batches_does_not_move_the_place_of_one_being_added(
+    bucket: World,
+) -> None:
+    one, two = bucket.chain(), bucket.chain(machine="two")
+    one.append([("a", {"n": 1})])
+    now, looked = one._now, []
+
+    def look_meanwhile() -> datetime:
+        if not looked:
+            looked.append(two.append([("a", {"n": 2})]))
+            assert one.size() == 2
+        return now()
+
+    one._now = look_meanwhile
+    (entry,) = one.append([("a", {"n": 3})])
+
+    assert (entry.sequence, entry.batch) == (3, 3)
+    assert one.check() == []
 
 
 def test_a_batch_that_is_missing_in_the_middle_is_found(bucket: World) -> None:

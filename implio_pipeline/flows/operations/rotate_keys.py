@@ -13,6 +13,9 @@ Rules:
   workers share the teams, and a rotation and an erasure do not undo each other.
 * Where a deleted row leaves copies (`Catalog.destroys_at_once`), a rotation closes an epoch (`domain/epochs.py`): it
   renews the keys of every team of its regions in which something was deleted, and the ledger says what is gone.
+* There, a team key below which something was deleted is never wrapped under a newer root key: with its copies in the
+  database, the newer one would open what was deleted. The team gets new keys instead, whoever retires the root keys. So
+  a rotation beside a closing does not make its entry untrue.
 """
 
 from collections import defaultdict, deque
@@ -39,6 +42,8 @@ from implio_pipeline.domain.keys import (
     newest_ids,
     old_keys,
     region_of,
+    root_key_names,
+    series_of,
 )
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, RepeatedReceipt, WholeReceipt
 from implio_pipeline.domain.replan import is_outdated, replan
@@ -87,6 +92,8 @@ class _Closing:
     at: datetime
     last_receipts: Mapping[Region, tuple[RequestId | None, datetime | None]]
     """The request of each region's newest receipt, and its `checked_at`."""
+    keys: Mapping[Region, frozenset[KeyId]]
+    """The team keys of each region below which something was deleted. While one of them is left, no entry is true."""
 
 
 def rotate_keys(
@@ -206,9 +213,18 @@ def _closing(services: Services, now: datetime) -> _Closing:
     # A receipt is written after its deletions are committed, so those of every receipt that is here are.
     last = {region: (epoch.last_receipt, epoch.last_checked_at) for region, epoch in epochs.items()}
     newest: dict[Region, tuple[RequestId | None, datetime | None]] = {}
+    touched: set[TeamId] = set()
     for receipt in _uncovered_receipts(services.ledger, epochs, regions):
         newest.setdefault(receipt.region, (receipt.request_id, receipt.checked_at))
-    return _Closing(at=now, last_receipts=last | newest)
+        touched.add(receipt.team)
+    touched |= services.catalog.teams.spent()
+    keys = {region: _class_keys_of(services.catalog, region, touched) for region in regions}
+    return _Closing(at=now, last_receipts=last | newest, keys=keys)
+
+
+def _class_keys_of(catalog: Catalog, region: Region, teams: Collection[TeamId]) -> frozenset[KeyId]:
+    keys = _keys_of(catalog, region)
+    return frozenset(key.key_id for key in keys if key.purpose in CLASS_PURPOSES and key.team in teams)
 
 
 def _with_touched(services: Services, teams: Iterable[Team], regions: Collection[Region]) -> list[Team]:
@@ -361,7 +377,7 @@ def retire_old_keys(
         closed: list[Region] = []
         for region in sorted({team.region for team in services.catalog.teams.all()}):
             with failed.isolate(f"root keys of {region}"):
-                _retire_root_keys(services.catalog, services.keychain, region, summary)
+                _retire_root_keys(services, region, summary)
                 # A team whose old keys are still there would open what was deleted below them.
                 if all(team.team in done_with for team in listed if team.region == region):
                     closed.append(region)
@@ -499,11 +515,17 @@ def _note_keys(services: Services, teams: Iterable[Team] = (), summary: Rotation
 
 
 def _note_epochs(services: Services, closing: _Closing, regions: Iterable[Region], summary: RotationSummary) -> None:
-    """Record in the ledger, for each region whose old root keys were destroyed, what nothing opens any more."""
+    """Record in the ledger, for each region whose old root keys were destroyed, what nothing opens any more.
+
+    Only what is so is recorded: a root key of each class was renewed and the older ones destroyed, and of the teams in
+    which something was deleted none has a key of before. Otherwise the next closing does what is left.
+    """
     statements = []
     for region in regions:
         gone = {each: print_ for each, print_ in summary.root_keys_destroyed.items() if region_of(each) == region}
-        if gone:
+        is_whole = {series_of(each) for each in gone} == {f"{region}/{name}" for name in root_key_names(region)}
+        left = {key.key_id for key in _keys_of(services.catalog, region)}
+        if is_whole and left.isdisjoint(closing.keys[region]):
             last_receipt, last_checked_at = closing.last_receipts.get(region, (None, None))
             pending = [summary.pending_until[each] for each in gone if each in summary.pending_until]
             statements.append(
@@ -629,8 +651,9 @@ def _idle_seal_keys(services: Services, team: TeamId, keys: Iterable[TeamKey]) -
     return [key for key in old if key.key_id not in needed]
 
 
-def _retire_root_keys(catalog: Catalog, keychain: Keychain, region: Region, summary: RotationSummary) -> None:
+def _retire_root_keys(services: Services, region: Region, summary: RotationSummary) -> None:
     """Wrap every team key of a region under its newest root keys, then destroy the older root keys."""
+    catalog, keychain = services.catalog, services.keychain
     keys: list[TeamKey] = []
 
     def retire() -> None:
@@ -640,9 +663,16 @@ def _retire_root_keys(catalog: Catalog, keychain: Keychain, region: Region, summ
         if not old:
             return
         # 1. Wrap the team keys. From this transaction on the catalog takes no key under an old root key.
+        _retire_spent_keys(services, region, newest, summary)
         keys = _keys_of(catalog, region)
         stale = [key for key in keys if key.root_key_id not in newest]
-        catalog.teams.rewrap(list(zip(stale, keychain.rewrap_team_keys(stale), strict=True)))
+        if not catalog.destroys_at_once and _spent_teams(stale):
+            raise PlanOutdated("something was deleted below an old team key at the same time")
+        rewrapped = keychain.rewrap_team_keys(stale)
+        # Also a transaction that is rolled back leaves copies, so this is asked before it.
+        if any(key.root_key_id not in newest for key in rewrapped):
+            raise PlanOutdated("root keys were renewed at the same time")
+        catalog.teams.rewrap(list(zip(stale, rewrapped, strict=True)))
         keys = _keys_of(catalog, region)
         if any(key.root_key_id not in newest for key in keys):
             raise PlanOutdated("a key was wrapped under an old root key at the same time")
@@ -665,6 +695,29 @@ def _retire_root_keys(catalog: Catalog, keychain: Keychain, region: Region, summ
         return is_outdated(error) or is_further
 
     replan(retire, about=f"the team keys of region {region}", is_race=is_race)
+
+
+def _retire_spent_keys(services: Services, region: Region, roots: Collection[str], summary: RotationSummary) -> None:
+    """Retire the keys of a region's teams below which something was deleted, if they are under other root keys.
+
+    Nothing is done where a deleted row leaves no copy.
+    """
+    catalog = services.catalog
+    if catalog.destroys_at_once:
+        return
+    keys = _keys_of(catalog, region)
+    stale = [key for key in keys if key.root_key_id not in roots]
+    newest = newest_ids(key.key_id for key in keys)
+    with working(services, ROTATION) as worker:
+        for team in sorted(_spent_teams(stale)):
+            if any(key.team == team and key.purpose in CLASS_PURPOSES and key.key_id in newest for key in stale):
+                renew_keys(services, catalog.teams.get(team))
+            _retire_team_keys(services, worker, team, summary)
+
+
+def _spent_teams(keys: Iterable[TeamKey]) -> frozenset[TeamId]:
+    """Return the teams below whose class keys something was deleted, of these keys."""
+    return frozenset(key.team for key in keys if key.is_spent and key.purpose in CLASS_PURPOSES)
 
 
 def _retire_home_key(services: Services, summary: RotationSummary) -> None:

@@ -118,16 +118,20 @@ class BatchObjects(ChainStorage):
                 found[span] = (content or b"")[span.start : span.end]
         return {span: octets for span, octets in found.items() if len(octets) == span.length}
 
-    def add(self, content: bytes) -> bool:
-        """Add a batch after the newest one known; return whether nobody else added one first."""
-        number = 1 if self._newest is None else self._newest.number + 1
+    def add(self, content: bytes, *, after: Seal | None) -> Seal | None:
+        """Add a batch after another one, and return its seal; `None` if somebody else added one first.
+
+        Args:
+            content: The batch, made to follow `after`. Other threads may know newer batches by now.
+            after: The batch before it; `None` for the first one.
+        """
         try:
-            self._objects.put_new(self._key(number), content)
+            self._objects.put_new(self._key(1 if after is None else after.number + 1), content)
         except FileExistsError:
             self._is_current = False
-            return False
+            return None
         self._newest = read_seal(content.rstrip(b"\n").rpartition(b"\n")[2])
-        return True
+        return self._newest
 
     @property
     def newest(self) -> Seal | None:
@@ -203,9 +207,12 @@ class _ObjectTurn(Turn):
 
     @override
     def add(self, batches: Sequence[bytes]) -> int:
+        after = self._head
         for number, content in enumerate(batches):
-            if not self._storage.add(content):
+            seal = self._storage.add(content, after=after)
+            if seal is None:
                 return number
+            after = seal
         return len(batches)
 
 
