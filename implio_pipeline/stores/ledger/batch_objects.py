@@ -6,7 +6,8 @@ Rules:
   batch, one succeeds, and the other reads the new batch and appends after it. So a chain never forks.
 * A batch is acknowledged when the bucket has stored it. It is never torn, so nothing is ever cut off.
 * The newest batch is searched from the newest known one, by doubling steps and then halving: about 2·log2(n) requests
-  for n batches, without a listing.
+  for n batches. One more lists what follows. If somebody deleted a batch, the search would take the gap for the end, and
+  the chain would fork. So the ledger is then broken, and nothing is appended.
 * Nothing is ever deleted here. The bucket should forbid deleting (object lock): `check_lock` says whether it does.
 """
 
@@ -23,6 +24,7 @@ from implio_pipeline.stores.objects.bucket import ObjectBucket
 from implio_pipeline.stores.objects.objects import AT_ONCE, Objects
 from implio_pipeline.verify import Seal, read_seal
 
+_SUFFIX = ".jsonl"
 _TAIL_BYTES = 1 << 17
 """More than the longest seal: 1,024 hashes of 67 octets."""
 
@@ -40,6 +42,8 @@ class BatchObjects(ChainStorage):
         self._chain = chain
         self._newest: Seal | None = None
         """The newest batch that this process knows. There may be newer ones."""
+        self._checked = -1
+        """The newest batch after which there is none, as a listing showed."""
         self._is_current = False
         """Whether to append after it without looking for newer ones first."""
 
@@ -77,6 +81,7 @@ class BatchObjects(ChainStorage):
     def head(self) -> Seal | None:
         known = 0 if self._newest is None else self._newest.number
         number = self._newest_number(known)
+        self._refuse_gap(number)
         if number != known:
             self._newest = self._seal(number)
         elif not known and not self.is_made:
@@ -104,7 +109,12 @@ class BatchObjects(ChainStorage):
     def is_read(self, last: SealRead) -> bool:
         if last.span == NOWHERE and not self.is_made:
             raise FileNotFoundError("there is no chain")
-        return self._objects.look(self._key(last.span.file + 1)) is None
+        number = last.span.file
+        if self._objects.look(self._key(number + 1)) is not None:
+            return False
+        if number != self._checked:  # once for each end that this process sees
+            self._refuse_gap(number)
+        return True
 
     @override
     def read(self, spans: Iterable[Span]) -> Mapping[Span, bytes]:
@@ -143,7 +153,7 @@ class BatchObjects(ChainStorage):
         return f"{self._chain}/public.pem"
 
     def _key(self, number: int) -> str:
-        return f"{self._chain}/{number:012}.jsonl"
+        return f"{self._chain}/{number:012}{_SUFFIX}"
 
     def _newest_number(self, known: int) -> int:
         """Return the number of the newest batch, which is not below `known`."""
@@ -161,6 +171,21 @@ class BatchObjects(ChainStorage):
                 low = middle
         return low
 
+    def _refuse_gap(self, number: int) -> None:
+        """Check that there is no batch after the one that seems to be the newest.
+
+        Raises:
+            LedgerBroken: there is one. A batch that another server has just added is no gap.
+        """
+        # `public.pem` comes after all numbers, and is not one.
+        after = self._objects.listing(f"{self._chain}/", after=self._key(number) if number else "")
+        found = next(
+            (int(stem) for each in after if (stem := each.key.rpartition("/")[2].removesuffix(_SUFFIX)).isdigit()), None
+        )
+        if found is not None and found != number + 1:
+            raise LedgerBroken(f"batch {number + 1} of the ledger is missing, and batch {found} is there")
+        self._checked = number
+
     def _seal(self, number: int) -> Seal:
         found = self._objects.tail(self._key(number), size=_TAIL_BYTES)
         try:
@@ -174,7 +199,7 @@ class BatchObjects(ChainStorage):
 
         def keys() -> Iterator[str]:
             for each in self._objects.listing(f"{self._chain}/"):
-                stem = each.key.rpartition("/")[2].removesuffix(".jsonl")
+                stem = each.key.rpartition("/")[2].removesuffix(_SUFFIX)
                 if stem.isdigit():
                     numbers[each.key] = int(stem)
                     yield each.key
