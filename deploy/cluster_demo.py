@@ -1,15 +1,17 @@
 """`make cluster-demo`: the demo on real servers of one machine, without root or a package manager.
 
-It starts PostgreSQL (catalog and Dagster), Redis (broker) and OpenBao (root keys) from their wheels, two Celery
-workers, Dagster's daemon and webserver, and two API servers. It runs the demo of `implio demo` on them, kills a worker
-and an API server on the way, and prints the same receipts and proof. It also searches the database's own files, its
-write-ahead log included. Everything stops at the end, also after Ctrl-C or `kill -9`.
+It starts PostgreSQL (catalog and Dagster), an S3 server (vault, ledger, landing files, requests, files set aside,
+exports), Redis (broker) and OpenBao (root keys) from their wheels, two Celery workers, Dagster's daemon and webserver,
+and two API servers. It runs the demo of `implio demo` on them, kills a worker and an API server on the way, and prints
+the same receipts and proof. It also searches the database's own files, its write-ahead log included, and every object
+of the buckets with all versions. Everything stops at the end, also after Ctrl-C or `kill -9`.
 
     PYTHONPATH=tests python deploy/cluster_demo.py [--items COUNT] [--days COUNT]
 """
 
 import argparse
 import ctypes
+import json
 import os
 import shutil
 import signal
@@ -30,12 +32,13 @@ import httpx
 from dagster import DagsterRunStatus, RunsFilter
 from rich.text import Text
 from sqlalchemy import create_engine, make_url, text
-from support.servers import ROOT_TOKEN, free_port, postgres, redis, server_folder, transit
+from support.servers import ROOT_TOKEN, free_port, postgres, redis, s3, server_folder, transit
 
 from implio_pipeline.cli.demo import Story, tell
 from implio_pipeline.cli.demo_steps import prepare_home, tick
 from implio_pipeline.cli.session import Session
 from implio_pipeline.cli.tables import bad, good
+from implio_pipeline.domain.bucket import BucketAddress
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.accounts.api_keys import add_api_key
 from implio_pipeline.jobs import CARRY_OUT_REQUESTS, INGEST_LANDING, job_of
@@ -50,6 +53,8 @@ _ACTIVE = [DagsterRunStatus.QUEUED, DagsterRunStatus.STARTING, DagsterRunStatus.
 _ENDED = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
 _LIBC = ctypes.CDLL(None)
 _PERSON = "cluster-demo-person"
+_ASKER = "demo"
+"""Who asks for erasure, by objects."""
 
 
 @dataclass
@@ -120,13 +125,22 @@ def settings_of_cluster() -> dict[str, str]:
     """Start the servers, and return the settings that name them."""
     dagster = make_url(new_database("dagster")).set(drivername="postgresql+psycopg2")
     vault = transit()
-    return {
+    bucket, ledger = s3().new_bucket(), s3().new_bucket(locked=True)
+    retention = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}}
+    s3().client().put_object_lock_configuration(Bucket=ledger, ObjectLockConfiguration=retention)
+    return s3().environment | {
         "IMPLIO_CATALOG_URL": new_database("catalog"),
         "IMPLIO_HOME_KEYS": f"transit:{vault}/implio-home",
-        "IMPLIO_REGIONS__EU__VAULT": "vault/eu",
+        "IMPLIO_REGIONS__EU__VAULT": f"s3://{bucket}/vault/eu",
         "IMPLIO_REGIONS__EU__KEYS": f"transit:{vault}/implio-eu",
-        "IMPLIO_REGIONS__US__VAULT": "vault/us",
+        "IMPLIO_REGIONS__US__VAULT": f"s3://{bucket}/vault/us",
         "IMPLIO_REGIONS__US__KEYS": f"transit:{vault}/implio-us",
+        "IMPLIO_LEDGER__URL": f"s3://{ledger}",
+        "IMPLIO_LANDING__URL": f"s3://{bucket}/landing",
+        "IMPLIO_REQUESTS__URL": f"s3://{bucket}/requests",
+        "IMPLIO_REQUESTS__REQUESTERS": json.dumps([_ASKER]),
+        "IMPLIO_SET_ASIDE__URL": f"s3://{bucket}/set-aside",
+        "IMPLIO_EXPORTS__URL": f"s3://{bucket}/exports",
         "BAO_TOKEN": ROOT_TOKEN,
         "NO_PROXY": "127.0.0.1",
         "IMPLIO_DAGSTER__LAUNCHER": "celery",
@@ -172,7 +186,8 @@ class Cluster:
     def _is_done(self) -> bool:
         with open_home(self.home) as opened:
             waits = (job_of(name).waits for name in (INGEST_LANDING, CARRY_OUT_REQUESTS))
-            waiting = [each(opened).batches for each in waits if each is not None]
+            # What the killed worker had claimed is nobody's, and waits again, when its lease has ended.
+            waiting = [*(each(opened).batches for each in waits if each is not None), opened.catalog.claims.in_hand()]
         return not any(waiting) and not self._runs(_ACTIVE)
 
     def _kill_worker(self) -> None:
@@ -252,6 +267,31 @@ def found_in(folder: Path, needles: list[bytes]) -> tuple[int, int]:
     return size, found
 
 
+def send(outbox: Path, bucket: str) -> None:
+    """Put what was written into the outbox into the bucket, as senders do, and remove it here."""
+    for folder, prefix in (("landing", "landing"), ("inbox", f"requests/{_ASKER}")):
+        for path in sorted((outbox / folder).rglob("*")):
+            if path.is_file():
+                key = f"{prefix}/{path.relative_to(outbox / folder).as_posix()}"
+                s3().client().put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
+                path.unlink()
+
+
+def found_in_buckets(needles: list[bytes]) -> tuple[int, int, int]:
+    """Return how many versions of objects all buckets have, their bytes, and how often they have one of some texts."""
+    client = s3().client()
+    objects = size = found = 0
+    for bucket in client.list_buckets()["Buckets"]:
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket["Name"]):
+            for each in page.get("Versions", ()):
+                known = {"VersionId": each["VersionId"]} if each["VersionId"] != "null" else {}
+                content = client.get_object(Bucket=bucket["Name"], Key=each["Key"], **known)["Body"].read()
+                objects += 1
+                size += len(content)
+                found += sum(content.count(needle) + each["Key"].encode().count(needle) for needle in needles)
+    return objects, size, found
+
+
 def show_runs(home: Path, story: Story) -> None:
     """Show how the runs ended: the killed worker's run failed, and another run did its work."""
     with open_instance(home) as instance:
@@ -277,11 +317,15 @@ def main() -> int:
         story = Story(session=session, home=home)
         # 1. Start the servers, and make a home. Every process reads the servers' addresses from the environment.
         os.environ.update(settings_of_cluster())
+        story.outbox = base / "outbox"
+        story.send = lambda: send(base / "outbox", BucketAddress.parse(os.environ["IMPLIO_LANDING__URL"]).bucket)
         os.environ.update({"IMPLIO_HOME": str(home), "DAGSTER_HOME": str(home)})
         prepare_home(session, home, is_fresh=False)
         yaml = (home / "dagster.yaml").read_text()
         (home / "dagster.yaml").write_text(yaml.replace("poll_interval_seconds: 15", "poll_interval_seconds: 2"))
-        story.show(good(f"PostgreSQL, Redis and OpenBao answer on 127.0.0.1 ({time.monotonic() - began:.0f} s)"))
+        story.show(
+            good(f"PostgreSQL, an S3 server, Redis and OpenBao answer on 127.0.0.1 ({time.monotonic() - began:.0f} s)")
+        )
         # 2. Run the demo on daemon, workers and API servers.
         with running(story, home), open_home(home) as opened:
             story.show(
@@ -291,9 +335,16 @@ def main() -> int:
             show_runs(home, story)
             # 3. Search the database's own files: they must name nobody.
             people = [each for probe in story.probes for each in (probe.user_id, probe.email)]
-            size, found = found_in(server_folder("postgres"), [each.encode() for each in (_PERSON, *people)])
+            needles = [each.encode() for each in (_PERSON, *people)]
+            size, found = found_in(server_folder("postgres"), needles)
             line = f"found {found} times in {size:,} bytes of PostgreSQL's files, its write-ahead log included"
             story.show((bad if found else good)(f"User ids and e-mail addresses of erased people: {line}"))
+            objects, size, in_buckets = found_in_buckets(needles)
+            line = (
+                f"found {in_buckets} times in {size:,} bytes of {objects:,} objects in the buckets, with all versions"
+            )
+            story.show((bad if in_buckets else good)(f"User ids and e-mail addresses of erased people: {line}"))
+            found += in_buckets
     story.show(Text(f"\nEverything is stopped. {time.monotonic() - began:.0f} s in total.", style="bold"))
     return 0 if shape["isProven"] and not found else 4
 

@@ -50,6 +50,10 @@ class Story:
     home: Path
     tick: Callable[..., int] = demo_steps.tick
     """Does what Dagster's daemon would do now, as `demo_steps.tick` does, and returns the number of runs."""
+    outbox: Path | None = None
+    """Where landing and request files are written, in `landing` and `inbox`; by default where the home takes them."""
+    send: Callable[[], None] = lambda: None
+    """Sends what was written into the outbox."""
     probes: tuple[Probe, ...] = ()
     """The people who ask for erasure."""
     started: float = field(default_factory=time.monotonic)
@@ -137,9 +141,9 @@ def _land(story: Story, opened: "OpenHome", *, items: int, days: int) -> DemoPla
     story.head("Three teams send their items")
     with story.timed("land", "Writing landing files"):
         demo_steps.make_teams(opened)
-        plan = demo_steps.land(
-            Path(opened.settings.landing_place), today=opened.clock.now().date(), items=items, days=days
-        )
+        root = Path(opened.settings.landing_place) if story.outbox is None else story.outbox / "landing"
+        plan = demo_steps.land(root, today=opened.clock.now().date(), items=items, days=days)
+        story.send()
     files, cut = count(len(plan.files), "file"), sum(file.kind.value == "unreadable" for file in plan.files)
     story.show(good(f"{count(plan.good, 'item')} of {count(days, 'day')} in {files}: JSON, NDJSON, CSV, gzip"))
     story.show(Text(f"  also {plan.bad} invalid items, {cut} files that end too early,", style="dim"))
@@ -150,7 +154,9 @@ def _land(story: Story, opened: "OpenHome", *, items: int, days: int) -> DemoPla
 def _request(story: Story, opened: "OpenHome", plan: DemoPlan) -> None:
     story.head("People, a data protection officer and a leaving team ask for erasure")
     with story.timed("erase", "Erasing"):
-        files = demo_steps.drop_requests(story.home, plan)
+        inbox = Path(opened.settings.inbox_place) if story.outbox is None else story.outbox / "inbox"
+        files = demo_steps.drop_requests(story.home, inbox, plan)
+        story.send()
         runs = story.tick(story.home)
         approved = demo_steps.approve_leaving(opened)
         runs += story.tick(story.home)

@@ -169,11 +169,10 @@ def tick(home: Path, *, nightly_on: date | None = None) -> int:
     return len(runs)
 
 
-def drop_requests(home: Path, plan: DemoPlan) -> RequestFiles:
+def drop_requests(home: Path, inbox: Path, plan: DemoPlan) -> RequestFiles:
     """Write request files of every kind into the inbox, and wait until the inbox reads them."""
     from implio_pipeline import open_lake  # noqa: PLC0415 -- DuckDB and Arrow take a second to import
 
-    inbox = home / "requests" / "inbox"
     staying = replace(plan, teams=tuple(team for team in plan.teams if team.team != _LEAVER))
     tasks: dict[str, list[str]] = {}
     newest = f"select task_id from queue order by submitted_at desc, task_id limit {_TASKS}"

@@ -4,8 +4,10 @@ No cluster and no container engine runs here. So manifests are validated against
 program, option, setting and path that a file names is looked up.
 """
 
+import base64
 import configparser
 import dataclasses
+import os
 import re
 import shlex
 import shutil
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +26,17 @@ import yaml
 from dagster import DagsterRun
 from dagster_k8s.container_context import K8sContainerContext
 from dagster_k8s.job import UserDefinedDagsterK8sConfig, construct_dagster_k8s_job
+from support.servers import two_free_ports
 
+from implio_pipeline.domain.checkup import Level
+from implio_pipeline.domain.errors import KeyServiceDenied, KeyServiceUnavailable
+from implio_pipeline.domain.key_addresses import TransitAddress
+from implio_pipeline.domain.keys import HOME
 from implio_pipeline.orchestration import cluster_launchers
 from implio_pipeline.orchestration.k8s_pods import USER
 from implio_pipeline.orchestration.workers import STEP_POD
 from implio_pipeline.settings import Settings, load_settings
+from implio_pipeline.stores.keys.transit import TransitKeyRing
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -236,6 +245,7 @@ def test_the_settings_of_the_config_map_are_settings(home: Path) -> None:
 def commands() -> dict[str, list[str]]:
     """Return every command of ours that a file of `deploy/` starts."""
     found = {f"compose {name}": list(map(str, each["command"])) for name, each in OURS.items()}
+    del found["compose certificate"]  # a test runs it
     for name, template in pods().items():
         containers = (*template["spec"]["containers"], *template["spec"].get("initContainers", []))
         found |= {f"{name} {each['name']}": each["command"] for each in containers}
@@ -278,7 +288,7 @@ def test_every_command_exists_and_knows_its_options(name: str) -> None:
 def test_every_setting_that_compose_and_units_name_exists() -> None:
     names = {name for each in OURS.values() for name in each["environment"]}
     names |= set(re.findall(r"\bIMPLIO_[A-Z_]+(?==)", "".join(unit.read_text() for unit in UNITS)))
-    names -= {"IMPLIO_HOME", "BAO_TOKEN"}
+    names = {name for name in names if name.startswith("IMPLIO_")} - {"IMPLIO_HOME"}
 
     assert {"IMPLIO_CATALOG_URL", "IMPLIO_DAGSTER__STORAGE"} <= names
     for name in names:
@@ -331,3 +341,57 @@ def test_the_image_runs_as_nobody_in_particular_and_takes_its_base_by_digest() -
     assert [name for name in copied if not (ROOT / name).exists()] == []
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert all(name in extras for name in re.findall(r"\.\[(\w+)\]", "\n".join(lines)))
+
+
+def test_openbao_of_compose_unseals_itself_and_lets_the_program_make_and_use_its_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given OpenBao and its certificate as compose makes them, but for the addresses
+    port = two_free_ports()
+    _, *code = OURS["certificate"]["command"]
+    subprocess.run([sys.executable, *code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    text = (DEPLOY / "openbao.hcl").read_text().replace("/openbao/file", str(tmp_path / "file"))
+    text = text.replace("/tls/", f"{tmp_path}/").replace("openbao:8201", f"127.0.0.1:{port + 1}")
+    (tmp_path / "openbao.hcl").write_text(re.sub(r"(0\.0\.0\.0|openbao):8200", f"127.0.0.1:{port}", text))
+    (tmp_path / "file").mkdir()
+    for name, value in {
+        "BAO_TOKEN": "token-of-compose",
+        "BAO_CACERT": str(tmp_path / "ca.pem"),
+        "NO_PROXY": "localhost,127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    ring = TransitKeyRing(HOME, TransitAddress(url=f"https://localhost:{port}", mount="transit", name="implio-home"))
+
+    def is_made() -> bool:
+        with suppress(KeyServiceUnavailable, KeyServiceDenied):
+            ring.make(HOME)
+            return True
+        return False
+
+    # when it starts twice, then its keys are made once, and every operation is allowed
+    identities = []
+    for _ in range(2):
+        with openbao(tmp_path) as process:
+            while not is_made():
+                assert process.poll() is None, (tmp_path / "log").read_text()
+            assert [finding.what for finding in ring.findings() if finding.level is not Level.GOOD] == []
+            identities.append(ring.identities())
+    assert identities[0] == identities[1] != {}
+
+
+@contextmanager
+def openbao(folder: Path) -> Iterator[subprocess.Popen]:
+    """Run OpenBao for the length of the block."""
+    known = {"IMPLIO_UNSEAL_KEY": base64.b64encode(bytes(range(32))).decode(), "IMPLIO_BAO_TOKEN": "token-of-compose"}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("bao"), "server", f"-config={folder / 'openbao.hcl'}"],
+            env={"PATH": os.environ["PATH"], "HOME": str(folder)} | known,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()

@@ -430,7 +430,7 @@ def start_transit(folder: Path) -> Running:
     """Start an OpenBao server in memory, unsealed, with a Transit engine, and wait until it answers."""
     import requests  # noqa: PLC0415
 
-    port = _two_free_ports()
+    port = two_free_ports()
     options = ["-dev-no-store-token", f"-dev-root-token-id={ROOT_TOKEN}", f"-dev-listen-address=127.0.0.1:{port}"]
     program = Path(sys.executable).with_name("bao")
     known = {"PATH": os.environ["PATH"], "HOME": str(folder)}
@@ -449,7 +449,7 @@ def start_transit(folder: Path) -> Running:
             time.sleep(_LOOK_SECONDS)
 
 
-def _two_free_ports() -> int:
+def two_free_ports() -> int:
     """Return a free port whose next one is free too: OpenBao's cluster listens there."""
     while True:
         port = free_port()
