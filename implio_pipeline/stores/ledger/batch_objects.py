@@ -6,8 +6,8 @@ Rules:
   batch, one succeeds, and the other reads the new batch and appends after it. So a chain never forks.
 * A batch is acknowledged when the bucket has stored it. It is never torn, so nothing is ever cut off.
 * The newest batch is searched from the newest known one, by doubling steps and then halving: about 2·log2(n) requests
-  for n batches. One more lists what follows. If somebody deleted a batch, the search would take the gap for the end, and
-  the chain would fork. So the ledger is then broken, and nothing is appended.
+  for n batches. One more lists what follows. If somebody deleted a batch, the search would take the gap for the end,
+  and the chain would fork. So the ledger is then broken, and nothing is appended.
 * Nothing is ever deleted here. The bucket should forbid deleting (object lock): `check_lock` says whether it does.
 """
 
