@@ -33,7 +33,7 @@ def check_storage(home: Path, url: str | None, *, catalog_url: str, now: datetim
     if url is not None and _place(url) == _place(catalog_url):
         yield Finding(
             code="dagster-shares-the-catalog",
-            what="dagster.storage is the catalog's database: the versions of both tables would overwrite each other",
+            what="dagster.storage is the catalog's database: each would overwrite the other's version of the tables",
             remedy="Give Dagster a database of its own, on the same server if you like.",
         )
     facts = orchestration_facts(home, url)
@@ -81,7 +81,7 @@ def check_celery(url: str, *, queues: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(
             code="broker-unreachable",
             what=f"Celery's broker at {_shown(url)} does not answer ({type(error).__name__})",
-            remedy="Check the address and the password of dagster.broker, and whether it runs.",
+            remedy="Check the address and the password of dagster.broker, and that the broker runs.",
         )
         return
     listened_to = {each["name"] for of_worker in workers.values() for each in of_worker}
@@ -97,7 +97,7 @@ def check_celery(url: str, *, queues: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(
             code="broker-in-clear",
             what=f"Celery's broker at {_shown(url)} is used without TLS",
-            remedy="Use rediss:// or amqps://: who can write to the broker can start processes on every worker.",
+            remedy="Use rediss:// or amqps://: whoever can write to the broker can start processes on every worker.",
             level=Level.ADVICE,
         )
 
@@ -112,7 +112,7 @@ def check_k8s(namespace: str) -> Iterator[Finding]:
         yield Finding(
             code="not-in-a-cluster",
             what="dagster.launcher is k8s, and this is not a pod whose service account has a token",
-            remedy="Examine the home in the daemon's pod.",
+            remedy="Run `implio doctor` in the daemon's pod.",
             level=Level.ADVICE,
         )
         return

@@ -38,7 +38,7 @@ def check_folders(folders: Iterable[Path]) -> Iterator[Finding]:
         if mode & 0o077:
             yield Finding(
                 code="folder-open-to-others",
-                what=f"{folder} has the mode {mode:03o}: other users of this machine reach it",
+                what=f"{folder} has the mode {mode:03o}: other users of this machine can enter it",
                 remedy=f"Run `chmod 700 {folder}`.",
             )
 
@@ -51,7 +51,7 @@ def check_disk(folder: Path) -> Iterator[Finding]:
         yield Finding(
             code="disk-almost-full",
             what=f"the disk of {folder} has {size_text(usage.free)} left of {size_text(usage.total)}",
-            remedy="Make room: a rewrite needs place for the new file before the old one is deleted.",
+            remedy="Free some space: a rewrite needs room for the new file before the old one is deleted.",
             level=Level.WRONG if is_wrong else Level.ADVICE,
         )
 

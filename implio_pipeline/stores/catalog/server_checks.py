@@ -85,7 +85,7 @@ def check_server(
             code="database-clock-differs",
             what=f"the clock of the database's server is {abs(behind).total_seconds():.0f} s "
             f"{'ahead of' if behind > timedelta() else 'behind'} this machine's",
-            remedy="Synchronise both clocks by NTP.",
+            remedy="Synchronise both clocks, for example by NTP.",
             level=Level.WRONG if abs(behind) > timedelta(minutes=5) else Level.ADVICE,
         )
     if wrong_format is not None:
@@ -97,8 +97,8 @@ def check_server(
     if tuple(settings) != (pid, about["idle"]):
         yield Finding(
             code="pooler-shares-sessions",
-            what="a pooler before the database gives each transaction another session, which has other settings",
-            remedy="Set the pooler to keep a session for a client (PgBouncer: pool_mode = session).",
+            what="a pooler before the database may give each transaction another session, without our settings",
+            remedy="Set the pooler to keep a session for each client (PgBouncer: pool_mode = session).",
         )
 
 
@@ -127,7 +127,7 @@ def _about_server(engine: Engine, about: Any, off: list[str], limits: Limits) ->
     if about["replicas"] and not about["confirming"]:
         yield Finding(
             code="replicas-may-lag",
-            what="the server has replicas and waits for none: one that is promoted may lack the last commits",
+            what="the server has replicas and waits for none: a promoted replica may lack the last commits",
             remedy="Name a replica in synchronous_standby_names.",
             level=Level.ADVICE,
         )
