@@ -305,7 +305,7 @@ def test_a_file_robbed_of_its_keys_is_named(lake):
 
 
 def test_a_team_key_that_does_not_unwrap_is_named(lake):
-    execute(lake, "update team_keys set wrapped = zeroblob(40) where purpose = 'seal' and team = 'ads'")
+    execute(lake, "update team_keys set wrapped = :zeros where purpose = 'seal' and team = 'ads'", zeros=bytes(40))
     lake.services.keychain.forget(ADS)
 
     assert named(lake) == {(FindingKind.KEY_MISSING, ADS)}
@@ -376,7 +376,7 @@ def test_a_tombstone_just_accepted_may_still_be_on_its_way_to_the_ledger(lake):
     lines = ledger(lake).read_bytes()
     (request,) = lake.ask(ByUser(user_id="bob"))
     ledger(lake).write_bytes(lines)
-    execute(lake, "update tombstones set in_ledger = 0 where request_id = :one", one=request.request_id)
+    execute(lake, "update tombstones set in_ledger = false where request_id = :one", one=request.request_id)
     assert findings(lake) == []
 
     lake.clock.pass_by(timedelta(minutes=11))
@@ -386,7 +386,9 @@ def test_a_tombstone_just_accepted_may_still_be_on_its_way_to_the_ledger(lake):
 
 def test_a_tombstone_altered_in_the_catalog_is_named(lake):
     (request, _) = lake.services.catalog.requests.all()
-    execute(lake, "update tombstones set user_key = zeroblob(16) where request_id = :one", one=request.request_id)
+    execute(
+        lake, "update tombstones set user_key = :zeros where request_id = :one", zeros=bytes(16), one=request.request_id
+    )
 
     kinds = {FindingKind.TOMBSTONE_DIFFERS, FindingKind.CATALOG_TAMPERED}
     assert named(lake) == {(kind, request.request_id) for kind in kinds}

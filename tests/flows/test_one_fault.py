@@ -204,9 +204,9 @@ def test_the_systems_words_are_told_and_no_path() -> None:
 
 TOMBSTONES = {
     "altered in the catalog": "update tombstones set user_key = zeroblob(16) where request_id = ?",
-    "altered and untold": "update tombstones set user_key = zeroblob(16), in_ledger = 0 where request_id = ?",
-    "lifted": "update tombstones set is_lifted = 1 where request_id = ?",
-    "said to be erased": "update tombstones set is_erased = 1 where request_id = ?",
+    "altered and untold": "update tombstones set user_key = zeroblob(16), in_ledger = false where request_id = ?",
+    "lifted": "update tombstones set is_lifted = true where request_id = ?",
+    "said to be erased": "update tombstones set is_erased = true where request_id = ?",
     "taken away": "delete from tombstones where request_id = ?",
 }
 

@@ -19,7 +19,7 @@ from sqlalchemy import JSON, Boolean, Column, LargeBinary, Table, select, update
 from support.catalogs import ON_POSTGRESQL, ROW, alter_catalog, copy_catalog, copy_home, rows_in
 from support.changed import changed
 from support.clock import NOW
-from support.depth import some
+from support.depth import few, some
 from support.home import ADS, CARS, Home, a_home, opened_at
 from support.items import Ad
 
@@ -158,6 +158,11 @@ def again(stage: Path, scratch: Path) -> Iterator[Callable[..., Home]]:
         yield alter
 
 
+def fewer(cases: list[Any]) -> list[Any]:
+    """Return the cases to try: on PostgreSQL a sample, since each takes a second there and MACs are made alike."""
+    return list(few(cases, 4)) if ON_POSTGRESQL else cases
+
+
 def put_into(stage: Path, catalog: Path) -> None:
     """Put the staged catalog in the place of another one, which a process has open."""
     if ON_POSTGRESQL:
@@ -215,7 +220,7 @@ def _telling(table: Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("table", DECIDING, ids=lambda table: table.name)
 def test_no_column_that_decides_can_be_altered_unnoticed_or_make_a_receipt_lie(stage, open_request, again, table):
     unnoticed, lies = [], []
-    for column, row, value in some(cases(stage, table)):
+    for column, row, value in fewer(some(cases(stage, table))):
         home = again(f"update {table.name} set {column} = ? where {ROW} = ?", value, row)
 
         findings, is_told = looked_at_and_erased(home, open_request)
@@ -254,7 +259,7 @@ def files_of_stage(stage: Path, home: Home) -> list[Path]:
 def test_a_row_taken_away_is_named_and_no_receipt_is_signed_for_what_is_left(stage, open_request, again, table):
     live = "and state = 'live'" if table is vault_files else ""
     rows = rows_in(stage / "catalog", f"select {ROW} as its_row from {table.name} where team = 'ads' {live}")
-    for row in rows:
+    for row in fewer(rows):
         home = again(f"delete from {table.name} where {ROW} = ?", row["its_row"])
 
         findings, is_told = looked_at_and_erased(home, open_request)
@@ -265,7 +270,7 @@ def test_a_row_taken_away_is_named_and_no_receipt_is_signed_for_what_is_left(sta
 
 @pytest.mark.parametrize("table", DECIDING, ids=lambda table: table.name)
 def test_a_home_that_is_opened_after_a_change_opens_or_says_why_not(stage, altered, table):
-    for column, row, value in list(cases(stage, table))[::4]:
+    for column, row, value in fewer(list(cases(stage, table))[::4]):
         with suppress(ImplioError):
             altered(f"update {table.name} set {column} = ? where {ROW} = ?", value, row)
 

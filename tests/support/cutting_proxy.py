@@ -33,7 +33,7 @@ class CuttingProxy:
         self._server = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._lock = Lock()
-        self._commits = self._at = 0
+        self.commits = self._at = 0
         self._lost = Lost.ANSWER
         self.is_cut = False
         self.port: int = self._listener.getsockname()[1]
@@ -42,7 +42,7 @@ class CuttingProxy:
     def begin(self, *, at: int, lost: Lost) -> None:
         """Cut the connection of the `at`-th commit from now on; 0 for none."""
         with self._lock:
-            self._commits, self._at, self._lost, self.is_cut = 0, at, lost, False
+            self.commits, self._at, self._lost, self.is_cut = 0, at, lost, False
 
     def close(self) -> None:
         self._listener.close()
@@ -80,8 +80,8 @@ class CuttingProxy:
 
     def _lost_here(self) -> Lost | None:
         with self._lock:
-            self._commits += 1
-            if self._commits != self._at:
+            self.commits += 1
+            if self.commits != self._at:
                 return None
             self.is_cut = True
             return self._lost

@@ -8,7 +8,7 @@ commit as the seed, so each commit tries another share. `TEST_DEPTH=thorough mak
 import os
 import random
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 IS_THOROUGH = os.environ.get("TEST_DEPTH") == "thorough"
@@ -37,7 +37,16 @@ def some(cases: Iterable[_T]) -> list[_T]:
     return everything[start :: 1 if IS_THOROUGH else _SHARE_OF_EXAMPLES]
 
 
+def few(cases: Sequence[_T], most: int) -> Sequence[_T]:
+    """Return the cases to try where each takes seconds: all, or `most` at random."""
+    return cases if IS_THOROUGH else _chance().sample(cases, min(most, len(cases)))
+
+
 def _of_test(count: int) -> int:
     """Return a number below `count`: the same one whenever this test runs with this seed."""
+    return _chance().randrange(count)
+
+
+def _chance() -> random.Random:
     test = os.environ.get("PYTEST_CURRENT_TEST", "")
-    return random.Random(f"{SEED} {test}").randrange(count)  # noqa: S311
+    return random.Random(f"{SEED} {test}")  # noqa: S311

@@ -358,9 +358,11 @@ class RowMacs:
         file = vault_files.c
         query = select(*RAW_FILE.values()).where(file.state == FileState.LIVE, file.team == team)
         macs: list[bytes] = []
-        for row in connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)):
-            self.check_file(row)
-            macs.append(row[-1])
+        # An altered row ends this early: the server's cursor must not stay open.
+        with connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)) as rows:
+            for row in rows:
+                self.check_file(row)
+                macs.append(row[-1])
         self.check_tally(connection, vault_files, team, macs)
 
     def check_file(self, row: Row[Any]) -> None:
