@@ -76,7 +76,8 @@ def init(folder: Path, *, threads: int = 1) -> None:
     wiring.init_home(folder)
     settings = folder / "implio.toml"
     head = f"rows_per_file = 100\nthreads = {threads}\n"
-    settings.write_text(f"{head}{settings.read_text()}\n[landing]\nsettle_seconds = 0\n")
+    tail = "\n[landing]\nsettle_seconds = 0\n\n[workers]\nlease_seconds = 1\n"
+    settings.write_text(f"{head}{settings.read_text()}{tail}")
     with opened_at(folder) as opened:
         add_team(opened, ADS, region=Region("eu"))
         add_team(opened, CARS, region=Region("us"))

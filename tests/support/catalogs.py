@@ -23,6 +23,7 @@ from implio_pipeline.stores.catalog.engine import connect
 from implio_pipeline.stores.catalog.postgresql import copied
 from implio_pipeline.stores.catalog.tables import metadata
 from support.databases import drop_database, new_database, replace_database
+from support.servers import postgres
 
 ON_POSTGRESQL = os.environ.get("TEST_CATALOG", "sqlite") == "postgresql"
 URL_VARIABLE = "IMPLIO_CATALOG_URL"
@@ -145,6 +146,7 @@ def make_homes_with_databases() -> None:
             del os.environ[URL_VARIABLE]
 
     if ON_POSTGRESQL:
+        postgres()  # started here, so that it does not end with a forked child that needs it first
         wiring.init_home = init_home
 
 
