@@ -19,7 +19,7 @@ from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.settings import SETTINGS_FILE, Settings, load_settings, new_settings_text
 from implio_pipeline.wiring import init_home, open_home
 
-SECRET, PERSON = "zqzq-secret", "zqzq-person"
+SECRET = "zqzq-secret"  # noqa: S105
 ADS = TeamId("ads")
 
 
