@@ -1,5 +1,6 @@
 """What every ledger promises, in a folder and in a bucket; and what only a bucket can suffer."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -235,6 +236,29 @@ def test_a_new_key_is_taken_over_by_every_machine(world: World) -> None:
     assert found(two, "a") == {"a": [1, 2, 3]}
     entry = two.receipts([RequestId("a")])[RequestId("a")][-1]
     assert check_receipt(json.dumps(entry.shape()), pem) == []
+
+
+def test_a_new_key_that_cannot_replace_the_old_one_is_told_and_is_taken_over_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, replace_file = world.ledger(), Path.replace
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.suffix == ".next":
+            raise OSError(errno.EROFS, "Read-only file system")
+        return replace_file(path, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(LedgerUnavailable):
+        ledger.renew_key(HOME)
+    with pytest.raises(LedgerUnavailable):
+        ledger.append([receipt("a", 1)])
+    monkeypatch.undo()
+
+    ledger.append([receipt("a", 2)])
+
+    assert ledger.check() == []
+    assert found(ledger, "a") == {"a": [2]}
 
 
 def test_an_index_that_is_gone_is_made_from_the_batches(world: World) -> None:

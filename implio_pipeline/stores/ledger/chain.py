@@ -138,7 +138,7 @@ class Chain:
                     replan(lambda some=group: self._attempt(some), about=f"chain {self.name} of the ledger")  # type: ignore[misc]
                     # A crash before this leaves the new key staged. The next append adopts it, as the batch names it.
                     if (public := group[-1].next_key) is not None:
-                        self._key.adopt(public)
+                        self._adopt(public, group[-1])
         except Exception as error:  # noqa: BLE001 -- each caller raises it
             _fail(tickets, error)
         except BaseException:
@@ -148,6 +148,13 @@ class Chain:
         finally:
             for ticket in tickets:
                 ticket.is_done = True
+
+    def _adopt(self, public: bytes, ticket: _Ticket) -> None:
+        try:
+            with explained():
+                self._key.adopt(public)
+        except (LedgerUnavailable, StorageFull) as error:
+            ticket.error = error  # its entries are written, but until the key is adopted nothing more can be
 
     def _attempt(self, tickets: list[_Ticket]) -> None:
         """Write what is left of the tickets after the newest batch.
@@ -250,7 +257,8 @@ class Chain:
 
     def renew_key(self) -> None:
         """Give the chain a new signing key; see `Ledger.renew_key`."""
-        public = self._key.stage()
+        with explained():
+            public = self._key.stage()
         told = SigningKeyRenewed(chain=self.name, key=_id_of(public), public_key=public, renewed_at=self._now())
         self.append([(_KEY_KIND, body_of(told))], next_key=public)
 
