@@ -170,6 +170,17 @@ def test_an_error_of_the_database_says_nothing_of_the_values(catalog: SqlCatalog
     assert "secret-task" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql+psycopg://user:p@ss:secret@host/catalog", "postgresql secret"], ids=["unescaped", "no URL"]
+)
+def test_a_url_that_cannot_be_read_is_refused_without_quoting_its_password(url: str) -> None:
+    with pytest.raises(CatalogUnavailable) as refused:
+        connect(url)
+
+    assert refused.value.__suppress_context__
+    assert "secret" not in str(refused.value)
+
+
 def test_every_connection_is_guarded(catalog: SqlCatalog) -> None:
     asked = ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "temp_store", "busy_timeout")
 

@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import Pool
 
@@ -68,9 +68,16 @@ def connect(url: str, limits: postgresql.Limits = postgresql.Limits()) -> Engine
         limits: What one process may take of a PostgreSQL server. SQLite needs no such limits.
 
     Raises:
-        CatalogUnavailable: the driver of the database is not installed, or the URL names none.
+        CatalogUnavailable: the driver of the database is not installed, or the URL names none or cannot be read.
     """
-    location = make_url(url)
+    try:
+        location = make_url(url)
+    except (ArgumentError, ValueError):
+        # `from None`: where a password has an `@` or `:` that is not escaped, the original error quotes a part of it.
+        raise CatalogUnavailable(
+            "catalog_url cannot be read as a URL",
+            remedy="Escape `@`, `:`, `/`, `?`, `#` and `%` in its password as %40, %3A, …, or give it by PGPASSWORD.",
+        ) from None
     # Parameters never appear in an error: they may be keyed pseudonyms or sealed values.
     options: dict[str, Any] = {"hide_parameters": True, "json_deserializer": _json}
     if location.get_backend_name() == "sqlite":
