@@ -23,6 +23,8 @@ from implio_pipeline.domain.errors import ImplioError
 from implio_pipeline.ports.claims import Claims
 from implio_pipeline.ports.services import Services
 
+RENEWING_THREAD = "claims"
+"""The name of the threads that renew claims."""
 _RENEWALS = 3
 """How often a claim is renewed within its lease, so that one failed renewal does not lose it."""
 _MOST_RENEWALS = 360
@@ -79,7 +81,7 @@ class Worker:
             return ()
         if self._holder is None:
             self._holder = self._claims.new_holder()
-            self._renewing = Thread(target=self._renew_often, args=(self._holder,), name="claims", daemon=True)
+            self._renewing = Thread(target=self._renew_often, args=(self._holder,), name=RENEWING_THREAD, daemon=True)
             self._renewing.start()
         self._renewals = 0
         found = self._claims.claim(

@@ -112,7 +112,7 @@ def check_k8s(namespace: str) -> Iterator[Finding]:
         yield Finding(
             code="not-in-a-cluster",
             what="dagster.launcher is k8s, and this is not a pod whose service account has a token",
-            remedy="Run `implio doctor` in the daemon's pod.",
+            remedy="Make this check in the daemon's pod.",
             level=Level.ADVICE,
         )
         return

@@ -104,6 +104,7 @@ def test_every_text_of_the_tables_is_compared_by_code_point(postgres: str) -> No
         kinds = {
             str(column["type"])
             for name in inspect(connection).get_table_names()
+            if name != "api_rates"  # on PostgreSQL alone, and compared with the server's clock alone
             for column in inspect(connection).get_columns(name)
         }
 

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
-from threading import Lock
+from threading import Lock, current_thread
 from typing import Any
 
 from implio_pipeline.domain.errors import Unexpected
+from implio_pipeline.flows.work import RENEWING_THREAD
 from implio_pipeline.ports.services import Services
 from support.changed import changed
 from support.depth import places
@@ -107,7 +108,8 @@ class Tripwire:
         port, _, method = name.rpartition(".")
         with self._lock:
             if self.is_tripped and self.is_fatal:
-                raise Crash
+                # A thread that renews claims beside the flow ends silently, as it does when its process is killed.
+                raise SystemExit if current_thread().name == RENEWING_THREAD else Crash
             if method in _READS.get(port, ()) and not self.is_every_call:
                 return act()
             self.calls.append(name)

@@ -36,7 +36,6 @@ WITHOUT_HOME = (
     "stores/test_items_identifiers.py",
     "stores/test_items_model.py",
     "stores/test_key_service_faults.py",
-    "stores/test_keys.py",
     "stores/test_landing_readers.py",
     "stores/test_landing_zone.py",
     "stores/test_ledger.py",

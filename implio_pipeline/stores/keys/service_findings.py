@@ -13,7 +13,7 @@ def finding_of(error: ImplioError) -> Finding:
 
 def key_missing(key: str) -> Finding:
     """Return the finding that a root key is not in the key service."""
-    remedy = "If nothing was ever wrapped under it, run `implio keys make`."
+    remedy = "If nothing was ever wrapped under it, make the root keys that are missing."
     return Finding(code="root-key-missing", what=f"{key} is not in the key service", remedy=remedy)
 
 

@@ -316,7 +316,7 @@ class TransitKeyRing(KeyRing):
 
 def _ill(name: str, key: Mapping[str, Any]) -> Iterable[Finding]:
     if not key.get("derived"):
-        remedy = "If nothing is wrapped under it, delete it and run `implio keys make`."
+        remedy = "If nothing is wrapped under it, delete it and make the root keys that are missing."
         yield Finding(code="key-not-derived", what=f"{name} is not derived", remedy=remedy)
     if key.get("exportable") or key.get("allow_plaintext_backup"):
         what = f"{name} can be exported, so a copy of it may exist"
