@@ -253,7 +253,7 @@ def test_a_new_key_that_cannot_replace_the_old_one_is_told_and_is_taken_over_lat
         ledger.renew_key(HOME)
     with pytest.raises(LedgerUnavailable):
         ledger.append([receipt("a", 1)])
-    monkeypatch.undo()
+    monkeypatch.setattr(Path, "replace", replace_file)
 
     ledger.append([receipt("a", 2)])
 
