@@ -28,6 +28,8 @@ from implio_pipeline.domain.residency import EEA, ON_SITE, THIS_MACHINE, KeptIn,
 
 SETTINGS_FILE = "implio.toml"
 HOME_VARIABLE = "IMPLIO_HOME"
+RUN_QUEUE, STEP_QUEUE = "implio-runs", "implio-steps"
+"""The queues of Celery for whole runs and for the steps of shared ones. A worker takes from one of them only."""
 _DEFAULT_FILE = Path(__file__).with_name("default_settings.toml")
 _HEADER = re.compile(r"(?:# )?\[{1,2}([\w.-]+)\]")
 _SETTING = re.compile(r"(?:# )?(\w+) = ")

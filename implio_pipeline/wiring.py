@@ -46,7 +46,15 @@ from implio_pipeline.formats.limits import LandingPolicy
 from implio_pipeline.formats.pieces import SUFFIXES as LANDING_SUFFIXES
 from implio_pipeline.formats.request_files import SUFFIXES as REQUEST_SUFFIXES
 from implio_pipeline.ports.accounts import AccountServices
-from implio_pipeline.settings import SETTINGS_FILE, Settings, find_home, load_settings, new_settings_text
+from implio_pipeline.settings import (
+    RUN_QUEUE,
+    SETTINGS_FILE,
+    STEP_QUEUE,
+    Settings,
+    find_home,
+    load_settings,
+    new_settings_text,
+)
 from implio_pipeline.stores.catalog.access import SqlPeople
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, check_catalog, open_catalog
 from implio_pipeline.stores.catalog.postgresql import Limits
@@ -446,9 +454,9 @@ class OpenHome:
             examine=lambda: check_storage(home, self.dagster_url, catalog_url=settings.catalog, now=self.clock.now()),
         )
         broker, k8s = settings.dagster.broker, settings.dagster.k8s
-        queues = {"implio-runs": "runs wait and then fail"} if settings.dagster.launcher == "celery" else {}
+        queues = {RUN_QUEUE: "runs wait and then fail"} if settings.dagster.launcher == "celery" else {}
         if settings.dagster.executor == "celery" and settings.workers.most > 1:
-            queues["implio-steps"] = "shared runs wait for their workers"
+            queues[STEP_QUEUE] = "shared runs wait for their workers"
         if queues and broker is not None:
             yield Checkup(about="Celery", examine=lambda: check_celery(broker.get_secret_value(), queues=queues))
         if settings.dagster.launcher == "k8s":

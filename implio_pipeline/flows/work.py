@@ -12,10 +12,11 @@ number of workers may run at once, and each may be killed at any point: `domain/
 A thread renews the claims while the worker lives. A process that is paused renews nothing, so it loses its claims.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from threading import Event, Thread
+from typing import TypeVar
 from uuid import uuid4
 
 from implio_pipeline.domain.claims import Claim, ClaimKind
@@ -30,6 +31,7 @@ _RENEWALS = 3
 _MOST_RENEWALS = 360
 """A worker without progress for so many renewals, an hour by default, hangs. Its claims are no longer renewed."""
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.02, 1.0
+_T = TypeVar("_T")
 _PATIENCE_LEASES = 2
 """A worker waits for others for two leases: by then they have finished, or their work is free."""
 
@@ -42,7 +44,7 @@ def working(services: Services, work: str) -> Iterator["Worker"]:
         services: What the flow may use.
         work: The name of the job, for `implio status`.
     """
-    worker = Worker(services.catalog.claims, work, lease=services.lease)
+    worker = Worker(services.catalog.claims, work, lease=services.lease, is_alone=services.workers == 1)
     try:
         yield worker
     finally:
@@ -56,15 +58,16 @@ class Worker:
         claims: Where work is claimed.
         work: The name of the job.
         lease: How long a claim lasts without being renewed.
+        is_alone: Whether no other worker is expected.
     """
 
-    def __init__(self, claims: Claims, work: str, *, lease: timedelta) -> None:
+    def __init__(self, claims: Claims, work: str, *, lease: timedelta, is_alone: bool = True) -> None:
         self._claims = claims
         self._work = work
         self._lease = lease
         self._holder: str | None = None
-        self.number = uuid4().int
-        """Differs between workers, so that each begins with a different piece of the same work."""
+        self._number = 0 if is_alone else uuid4().int
+        """Differs between workers."""
         self._held: set[Claim] = set()
         self._ended = Event()
         self._renewing: Thread | None = None
@@ -91,6 +94,14 @@ class Worker:
         if found:
             self._waited = 0.0
         return tuple(found)
+
+    def from_its_place(self, works: Sequence[_T]) -> list[_T]:
+        """Return the same pieces of work, beginning elsewhere than other workers do.
+
+        Otherwise each worker would first try the pieces that others have just done.
+        """
+        first = self._number % len(works) if works else 0
+        return [*works[first:], *works[:first]]
 
     def handed_in(self, claims: Collection[Claim]) -> None:
         """Note that a commit has handed these claims in."""

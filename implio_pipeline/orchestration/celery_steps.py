@@ -34,13 +34,11 @@ from implio_pipeline.orchestration.dagster_internals import (
     unpack_value,
 )
 from implio_pipeline.orchestration.instance_storage import HoldsSigns, Signs
-from implio_pipeline.settings import DagsterSettings
+from implio_pipeline.settings import STEP_QUEUE, DagsterSettings
 
 if TYPE_CHECKING:
     from celery import Celery
 
-STEP_QUEUE = "implio-steps"
-"""The queue of Celery for steps."""
 _TASK = "implio.step"
 _SEND_AGAIN_SECONDS = 15
 _LOOK_SECONDS = 5

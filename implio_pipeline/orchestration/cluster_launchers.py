@@ -15,13 +15,11 @@ from dagster import DagsterRun
 from implio_pipeline.orchestration.dagster_internals import CheckRunHealthResult, ConfigurableClassData, RunLauncher
 from implio_pipeline.orchestration.instance_storage import health_of
 from implio_pipeline.orchestration.k8s_pods import run_pod
-from implio_pipeline.settings import DagsterSettings, K8sSettings
+from implio_pipeline.settings import RUN_QUEUE, DagsterSettings, K8sSettings
 
 if TYPE_CHECKING:
     from celery import Celery
 
-RUN_QUEUE = "implio-runs"
-"""The queue of Celery for runs."""
 _CELERY_OPTIONS: dict[str, Any] = {
     "worker_prefetch_multiplier": 1,
     "worker_disable_prefetch": True,  # a run must not wait behind another one while a worker is idle

@@ -1,12 +1,12 @@
-"""Make folders and small files that survive a power cut and that only their owner can read, whatever the umask is.
+"""Make folders and files that survive a power cut and that only their owner can read, whatever the umask is.
 
 Rules:
 
 * A name is durable only after its folder was synchronised, so every function here does that too.
 * Folders have mode 0700, and files 0600 unless a caller asks for another mode. `Path.mkdir(parents=True, mode=…)` would
   give the mode to the last folder only.
-* Other modules replace small files only through this one. A folder or a key that must
-  not replace another is made by its own module.
+* Other modules replace files only through this one. A folder or a key that must not replace another is made by its own
+  module.
 
 Source: fsync(2), "Calling fsync() does not necessarily ensure that the entry in the directory … has also reached disk";
     mkdir(2).
@@ -16,8 +16,11 @@ import os
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
+from shutil import copyfileobj
+from typing import BinaryIO
 
 OPEN_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 """Flags that open a folder and refuse a link in its place."""
@@ -37,12 +40,12 @@ def make_folder(folder: Path) -> None:
         sync_folder(each.parent)
 
 
-def write_whole(path: Path, content: bytes, *, mode: int = 0o600, unfinished: Path | None = None) -> None:
-    """Write or replace a small file atomically, durable on return.
+def write_whole(path: Path, content: bytes | BinaryIO, *, mode: int = 0o600, unfinished: Path | None = None) -> None:
+    """Write or replace a file atomically, durable on return.
 
     Args:
         path: The file.
-        content: All of its bytes.
+        content: All of its bytes, or a file that has them.
         mode: The mode of a new file.
         unfinished: The path of the file until it is complete, in the same folder. `None` means a random name.
     """
@@ -92,9 +95,9 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _write_and_close(handle: int, content: bytes) -> None:
+def _write_and_close(handle: int, content: bytes | BinaryIO) -> None:
     with os.fdopen(handle, "wb") as file:
-        file.write(content)
+        copyfileobj(BytesIO(content) if isinstance(content, bytes) else content, file)
         file.flush()
         os.fsync(handle)
 

@@ -23,7 +23,6 @@ from datetime import datetime, timedelta
 from io import BufferedReader
 from itertools import chain, islice
 from pathlib import Path
-from shutil import copyfileobj
 
 from typing_extensions import override
 
@@ -32,7 +31,7 @@ from implio_pipeline.domain.claims import Claim, ClaimKind
 from implio_pipeline.ports.claims import Claiming, Claims
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.stores.claimed_file import reader_of
-from implio_pipeline.stores.durable import make_folder, sync_folder
+from implio_pipeline.stores.durable import make_folder, write_whole
 from implio_pipeline.stores.objects.objects import Objects, StoredObject
 from implio_pipeline.stores.watched_place import ReadyFile, TakenFile, WatchedPlace, is_hidden
 
@@ -41,7 +40,6 @@ _WINDOW = 100
 _IN_MEMORY_BYTES = 16 << 20
 """The copy of a larger object is a file."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,14 +252,8 @@ class TakenObject(TakenFile):
     @override
     def move(self, folder: Path) -> None:
         make_folder(folder)
-        with (
-            self.open() as content,
-            open(folder / self.claimed_name, "wb", opener=lambda path, _: os.open(path, _NEW, 0o600)) as file,
-        ):
-            copyfileobj(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        sync_folder(folder)
+        with self.open() as content:
+            write_whole(folder / self.claimed_name, content)
         self.remove()
 
     @override

@@ -424,11 +424,7 @@ class _Pass:
         ]
         # Files that are dropped whole come first: they need no reading, so their items are erased soonest.
         works.sort(key=lambda work: not work.is_whole)
-        if self.run.services.workers > 1 and works:
-            # Each worker begins elsewhere. Otherwise each would try the files first that others have just done.
-            first = self.run.worker.number % len(works)
-            works = works[first:] + works[:first]
-        self.works, self.planned = works, self.done + len(works)
+        self.works, self.planned = self.run.worker.from_its_place(works), self.done + len(works)
 
     def _is_clear(self, work: FileWork) -> bool:
         wanted = {named.request_id for named in work.named_rules}

@@ -105,11 +105,7 @@ def _merge_each(
 ) -> CompactSummary:
     summary = CompactSummary()
     with working(services, COMPACTION) as worker:
-        if services.workers > 1 and works:
-            # Each worker begins elsewhere. Otherwise each would try the partitions first that others have just merged.
-            first = worker.number % len(works)
-            works = works[first:] + works[:first]
-        for done, work in enumerate(works, start=1):
+        for done, work in enumerate(worker.from_its_place(works), start=1):
             claims = worker.claim(ClaimKind.FILE, [file.file_id for file in work.files], is_whole=True)
             with faults.isolate(f"{work.kind} of team {work.team} on {work.day}", day=work.day):
                 try:

@@ -415,9 +415,7 @@ def _retire_each(
     """
     retired: list[Team] = []
     with working(services, ROTATION) as worker:
-        # Each worker begins elsewhere. Otherwise each would try the teams first that others have just done.
-        begins_at = worker.number % len(teams) if services.workers > 1 and teams else 0
-        waiting = deque([*teams[begins_at:], *teams[:begins_at]])
+        waiting = deque(worker.from_its_place(teams))
         busy, is_patient = 0, True
         while waiting:
             # 1. When other workers have all that is left: wait for them. One of them may be killed. A claim only saves
