@@ -108,8 +108,9 @@ class Tripwire:
         port, _, method = name.rpartition(".")
         with self._lock:
             if self.is_tripped and self.is_fatal:
-                # A thread that renews claims beside the flow ends silently, as it does when its process is killed.
-                raise SystemExit if current_thread().name == RENEWING_THREAD else Crash
+                if current_thread().name == RENEWING_THREAD:
+                    return None  # the thread beside the flow renews nothing more, as when its process is killed
+                raise Crash
             if method in _READS.get(port, ()) and not self.is_every_call:
                 return act()
             self.calls.append(name)
