@@ -15,6 +15,7 @@ from hypothesis import settings
 from support.catalogs import ON_POSTGRESQL, copy_home, make_homes_with_databases
 from support.depth import SEED, examples
 from support.home import Home, a_home, opened_at
+from support.servers import S3Server, s3
 from support.without_home import is_left_out, watch_openings
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
@@ -80,6 +81,18 @@ def home(empty_home: Path, tmp_path: Path) -> Iterator[Home]:
     copy_home(empty_home, tmp_path / "home")
     with opened_at(tmp_path / "home") as opened_home:
         yield opened_home
+
+
+@pytest.fixture(scope="session")
+def server() -> S3Server:
+    """A real S3 server, which all tests of a run share."""
+    return s3()
+
+
+@pytest.fixture(scope="session")
+def bucket(server: S3Server) -> str:
+    """The name of a bucket. Tests keep apart by prefixes."""
+    return server.new_bucket()
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from support.depth import examples
 from support.home import ADS, Home, opened_at
 from support.promises import disagreements
 from support.s3_proxy import Fault, proxied
-from support.servers import S3Server, s3
+from support.servers import S3Server
 
 from implio_pipeline.domain.errors import BucketRefused, ImplioError
 from implio_pipeline.domain.residency import ResidencyRefused, check_shared_bucket
@@ -43,16 +43,6 @@ PASSING = [Fault.BUSY, Fault.RESET, Fault.LOST_ANSWER, Fault.BUSY_AFTER, Fault.C
 SOON = datetime.now(UTC) + timedelta(hours=1)
 """Later than any object is written: the storage dates them by a clock of its own."""
 PLACES = {"landing": "landing files", "requests": "request files", "set_aside": "files set aside", "exports": "exports"}
-
-
-@pytest.fixture(scope="session")
-def server() -> S3Server:
-    return s3()
-
-
-@pytest.fixture(scope="session")
-def bucket(server: S3Server) -> str:
-    return server.new_bucket()
 
 
 @dataclass(kw_only=True)

@@ -16,7 +16,7 @@ from support.home import ADS, Home, opened_at
 from support.items import Ad
 from support.promises import disagreements
 from support.s3_proxy import Fault, S3Proxy, proxied
-from support.servers import S3Server, s3
+from support.servers import S3Server
 
 from implio_pipeline import open_lake
 from implio_pipeline.domain.checkup import Level
@@ -33,16 +33,6 @@ from implio_pipeline.stores.objects.bucket_settings import check_bucket
 from implio_pipeline.stores.objects.cache import CiphertextCache
 
 PASSING = [Fault.BUSY, Fault.RESET, Fault.LOST_ANSWER, Fault.BUSY_AFTER, Fault.CUT]
-
-
-@pytest.fixture(scope="session")
-def server() -> S3Server:
-    return s3()
-
-
-@pytest.fixture(scope="session")
-def bucket(server: S3Server) -> str:
-    return server.new_bucket()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from support.clock import NOW
 from support.ledger import EU, HOME, local_chain, raw, split
 from support.s3_proxy import Fault, S3Proxy, first, proxied
-from support.servers import S3Server, s3
+from support.servers import S3Server
 
 from implio_pipeline.domain.bucket import BucketAddress
 from implio_pipeline.domain.checkup import Level
@@ -32,11 +32,6 @@ from implio_pipeline.stores.objects.bucket import ObjectBucket, Timeouts
 from implio_pipeline.verify import ChainSource, check_chains, check_folder, check_receipt
 
 IMPATIENT = Timeouts(connect_seconds=5, call_seconds=20, retries=2, retry_seconds=20)
-
-
-@pytest.fixture(scope="session")
-def server() -> S3Server:
-    return s3()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from support.depth import examples
 from support.s3_proxy import Fault, S3Proxy, first, proxied
-from support.servers import S3Server, s3
+from support.servers import S3Server
 
 from implio_pipeline.domain.bucket import BucketAddress
 from implio_pipeline.domain.errors import FileMissing, StorageFailed
@@ -28,16 +28,6 @@ IMPATIENT = Timeouts(connect_seconds=5, call_seconds=20, retries=2, retry_second
 Place = Callable[[], Objects]
 QUICK = [Phase.explicit, Phase.generate, Phase.shrink]
 """Without tracing every line of boto3 for an explanation, which takes ten times as long."""
-
-
-@pytest.fixture(scope="session")
-def server() -> S3Server:
-    return s3()
-
-
-@pytest.fixture(scope="session")
-def bucket(server: S3Server) -> str:
-    return server.new_bucket()
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.ring import OneKey
 from support.s3_proxy import Fault, Seen, proxied
-from support.servers import S3Server, s3
+from support.servers import S3Server
 from support.watched import ASKER, NOW, BucketWorld, World, bucket_world, folder_world
 
 from implio_pipeline.domain.errors import ImplioError, LandingInvalid, StorageFailed
@@ -36,16 +36,6 @@ NewWorld = Callable[..., Any]
 def claims(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Claims]:
     with closing(open_catalog(f"sqlite:///{tmp_path_factory.mktemp('claims')}/c.db", OneKey())) as catalog:
         yield catalog.claims
-
-
-@pytest.fixture(scope="session")
-def server() -> S3Server:
-    return s3()
-
-
-@pytest.fixture(scope="session")
-def bucket(server: S3Server) -> str:
-    return server.new_bucket()
 
 
 @pytest.fixture(scope="session")
