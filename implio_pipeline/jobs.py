@@ -32,12 +32,12 @@ from implio_pipeline.flows.files.ingest import failed_landings, ingest, marks_pu
 from implio_pipeline.flows.moderation.apply_decisions import apply_decisions, is_settling_due
 from implio_pipeline.flows.moderation.send_webhooks import Deliverer, DeliverySummary, deliver_due
 from implio_pipeline.flows.operations.audit import AuditReport, audit, note_audit
+from implio_pipeline.flows.operations.epochs import epoch_open_since
 from implio_pipeline.flows.operations.housekeep import SweepSummary, housekeep
 from implio_pipeline.flows.operations.rotate_keys import (
     RotationSummary,
     begin_rotation,
     close_epoch,
-    epoch_open_since,
     finish_rotation,
     renew_team_keys,
     rotate_keys,

@@ -37,7 +37,7 @@ from implio_pipeline.domain.waiting import Wait, WaitingKind
 from implio_pipeline.flows.deletion.outcomes import outcomes_of
 from implio_pipeline.flows.deletion.retention import preview_retention
 from implio_pipeline.flows.files.ingest import failed_landings, marks_put_off
-from implio_pipeline.flows.operations.rotate_keys import epoch_open_since
+from implio_pipeline.flows.operations.epochs import epoch_open_since
 from implio_pipeline.remedies import remedy_of_code, remedy_of_wait, wait_view
 
 if TYPE_CHECKING:

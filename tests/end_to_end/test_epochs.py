@@ -32,8 +32,9 @@ from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.operations.audit import audit
+from implio_pipeline.flows.operations.epochs import epoch_open_since
 from implio_pipeline.flows.operations.restore import refuse_old_home
-from implio_pipeline.flows.operations.rotate_keys import close_epoch, epoch_open_since, rotate_keys
+from implio_pipeline.flows.operations.rotate_keys import close_epoch, rotate_keys
 from implio_pipeline.jobs import CLOSE_EPOCHS, Order, job_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

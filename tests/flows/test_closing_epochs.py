@@ -19,7 +19,8 @@ from implio_pipeline.domain.keys import CLASS_PURPOSES, TeamKey, root_key_names
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.faults import Faults
-from implio_pipeline.flows.operations.rotate_keys import close_epoch, epoch_open_since, finish_rotation, rotate_keys
+from implio_pipeline.flows.operations.epochs import epoch_open_since
+from implio_pipeline.flows.operations.rotate_keys import close_epoch, finish_rotation, rotate_keys
 from implio_pipeline.stores.keys.ring import LocalKeyRing
 
 

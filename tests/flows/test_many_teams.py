@@ -17,7 +17,8 @@ from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.scope import ByDates, ByUser
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.erase import erase
-from implio_pipeline.flows.operations.rotate_keys import epoch_open_since, finish_rotation, rotate_keys
+from implio_pipeline.flows.operations.epochs import epoch_open_since
+from implio_pipeline.flows.operations.rotate_keys import finish_rotation, rotate_keys
 from implio_pipeline.jobs import CARRY_OUT_REQUESTS, KEY_ROTATION, job_of
 from implio_pipeline.stores.catalog.engine import writing
 from implio_pipeline.stores.catalog.tables import tallies, team_keys

@@ -32,11 +32,11 @@ from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, re
 from implio_pipeline.flows.files.ingest import ingest
 from implio_pipeline.flows.files.team_keys import renew_class_keys
 from implio_pipeline.flows.operations.audit import survivors
+from implio_pipeline.flows.operations.epochs import epoch_open_since
 from implio_pipeline.flows.operations.housekeep import housekeep
 from implio_pipeline.flows.operations.rotate_keys import (
     SEAL_GRACE,
     close_epoch,
-    epoch_open_since,
     faults_of_ring,
     finish_rotation,
     newest_key_statement,

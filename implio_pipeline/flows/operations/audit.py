@@ -61,8 +61,8 @@ from implio_pipeline.flows.access.authorize import read_log_faults
 from implio_pipeline.flows.access.grants import revived_grants
 from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.ledger_state import LedgerState
+from implio_pipeline.flows.operations.epochs import epoch_open_since
 from implio_pipeline.flows.operations.housekeep import STRAY_AGE
-from implio_pipeline.flows.operations.rotate_keys import epoch_open_since
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.rows import Progress

@@ -26,7 +26,8 @@ from implio_pipeline.domain.processing import (
 from implio_pipeline.domain.residency import Place, Processor
 from implio_pipeline.domain.statements import AuditMade, RestoreMade
 from implio_pipeline.domain.team import Team
-from implio_pipeline.flows.operations.rotate_keys import epoch_open_since, newest_key_statement
+from implio_pipeline.flows.operations.epochs import epoch_open_since
+from implio_pipeline.flows.operations.rotate_keys import newest_key_statement
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.services import Services
 

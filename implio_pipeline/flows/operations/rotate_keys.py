@@ -19,18 +19,16 @@ Rules:
 """
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from heapq import merge
 
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.claims import Claim, ClaimKind
-from implio_pipeline.domain.epochs import EpochDestroyed
 from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
 from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.files import SealedFile
-from implio_pipeline.domain.ids import KeyId, KeyPurpose, Region, RequestId, TeamId
+from implio_pipeline.domain.ids import KeyId, KeyPurpose, Region, TeamId
 from implio_pipeline.domain.keys import (
     CLASS_PURPOSES,
     HOME,
@@ -42,15 +40,20 @@ from implio_pipeline.domain.keys import (
     newest_ids,
     old_keys,
     region_of,
-    root_key_names,
-    series_of,
 )
-from implio_pipeline.domain.receipt import PartialReceipt, Receipt, RepeatedReceipt, WholeReceipt
 from implio_pipeline.domain.replan import is_outdated, replan
 from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.faults import Faults, collecting
+from implio_pipeline.flows.operations.epochs import (
+    Closing,
+    begin_closing,
+    keys_of_region,
+    note_epochs,
+    regions_in_use,
+    with_touched,
+)
 from implio_pipeline.flows.races import are_team_keys_renewed
 from implio_pipeline.flows.work import Worker, working
 from implio_pipeline.ports.catalog import Catalog
@@ -85,17 +88,6 @@ class RotationSummary:
     """Epochs that were closed and destroyed, one for each region."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Closing:
-    """What was so when the closing of an epoch began."""
-
-    at: datetime
-    last_receipts: Mapping[Region, tuple[RequestId | None, datetime | None]]
-    """The request of each region's newest receipt, and its `checked_at`."""
-    keys: Mapping[Region, frozenset[KeyId]]
-    """The team keys of each region below which something was deleted. While one of them is left, no entry is true."""
-
-
 def rotate_keys(
     services: Services,
     *,
@@ -124,9 +116,9 @@ def rotate_keys(
     now = agreed_now(services)
     chosen = [services.catalog.teams.get(team) for team in teams] if teams is not None else services.catalog.teams.all()
     regions = {team.region for team in chosen}
-    closing = None if services.catalog.destroys_at_once else _closing(services, now)
+    closing = None if services.catalog.destroys_at_once else begin_closing(services, now)
     if closing is not None and teams is not None:
-        chosen = _with_touched(services, chosen, regions)
+        chosen = with_touched(services, chosen, regions)
     return _rotate(
         services, chosen, regions if teams is not None else regions | {HOME}, closing, faults=faults, progress=progress
     )
@@ -148,98 +140,11 @@ def close_epoch(
     now = agreed_now(services)
     if services.catalog.destroys_at_once:
         return RotationSummary()
-    closing = _closing(services, now)
-    regions = {team.region for team in services.catalog.teams.all()}
+    closing = begin_closing(services, now)
+    regions = regions_in_use(services)
     return _rotate(
-        services, _with_touched(services, [], regions), regions | {HOME}, closing, faults=faults, progress=progress
+        services, with_touched(services, [], regions), regions | {HOME}, closing, faults=faults, progress=progress
     )
-
-
-def epoch_open_since(services: Services) -> datetime | None:
-    """Return since when deleted keys may be opened with old copies of the catalog; `None` if there are none.
-
-    That is since the last epoch was closed, or since the first team key was made if none was.
-
-    Raises:
-        LedgerBroken: the ledger is missing, or an entry cannot be read.
-    """
-    if services.catalog.destroys_at_once:
-        return None
-    teams, regions = services.catalog.teams, _regions(services)
-    epochs = _last_epochs(services.ledger, regions)
-    if not teams.spent() and next(_uncovered_receipts(services.ledger, epochs, regions), None) is None:
-        return None
-    if all(region in epochs for region in regions):
-        return min(epochs[region].closed_at for region in regions)
-    return teams.first_key_at()
-
-
-def _regions(services: Services) -> frozenset[Region]:
-    return frozenset(services.catalog.teams.regions().values())
-
-
-def _last_epochs(ledger: Ledger, regions: Collection[Region]) -> dict[Region, EpochDestroyed]:
-    """Return the newest entry about a destroyed epoch of each region that has one."""
-    # A team may name a region that the settings do not have: that fails where its keys are renewed, and nowhere else.
-    told = set(regions) & set(ledger.chains())
-    newest = {region: next(ledger.newest_first(EpochDestroyed, chain=region), None) for region in told}
-    return {region: entry.statement for region, entry in newest.items() if entry is not None}
-
-
-def _uncovered_receipts(
-    ledger: Ledger, epochs: Mapping[Region, EpochDestroyed], regions: Collection[Region]
-) -> Iterator[Receipt]:
-    """Yield the receipts of regions that no entry about a destroyed epoch covers yet, the newest of a region first.
-
-    Args:
-        ledger: The ledger.
-        epochs: The newest entry of each region that has one.
-        regions: The regions that are asked for.
-    """
-    for region in sorted(set(regions) & set(ledger.chains())):
-        epoch = epochs.get(region)
-        types = (WholeReceipt, RepeatedReceipt, PartialReceipt)
-        each_type = [ledger.newest_first(type_, chain=region) for type_ in types]
-        for entry in merge(*each_type, key=lambda entry: -entry.sequence):
-            receipt: Receipt = entry.statement
-            # The order of the chain decides, and no clock: a receipt is written a while after its erasure was checked.
-            if epoch and (epoch.last_receipt, epoch.last_checked_at) == (receipt.request_id, receipt.checked_at):
-                break
-            yield receipt
-
-
-def _closing(services: Services, now: datetime) -> _Closing:
-    """Note what is so before any key is renewed. Whatever is deleted from here on belongs to the next epoch."""
-    regions = _regions(services)
-    epochs = _last_epochs(services.ledger, regions)
-    # A receipt is written after its deletions are committed, so those of every receipt that is here are.
-    last = {region: (epoch.last_receipt, epoch.last_checked_at) for region, epoch in epochs.items()}
-    newest: dict[Region, tuple[RequestId | None, datetime | None]] = {}
-    touched: set[TeamId] = set()
-    for receipt in _uncovered_receipts(services.ledger, epochs, regions):
-        newest.setdefault(receipt.region, (receipt.request_id, receipt.checked_at))
-        touched.add(receipt.team)
-    touched |= services.catalog.teams.spent()
-    keys = {region: _class_keys_of(services.catalog, region, touched) for region in regions}
-    return _Closing(at=now, last_receipts=last | newest, keys=keys)
-
-
-def _class_keys_of(catalog: Catalog, region: Region, teams: Collection[TeamId]) -> frozenset[KeyId]:
-    keys = _keys_of(catalog, region)
-    return frozenset(key.key_id for key in keys if key.purpose in CLASS_PURPOSES and key.team in teams)
-
-
-def _with_touched(services: Services, teams: Iterable[Team], regions: Collection[Region]) -> list[Team]:
-    """Return teams, and those of the regions in which something was deleted since the last epoch was closed."""
-    listed = list(teams)
-    epochs = _last_epochs(services.ledger, regions)
-    # Where no file changed, too, the sealed part of a completed request was deleted.
-    touched = services.catalog.teams.spent() | {
-        receipt.team for receipt in _uncovered_receipts(services.ledger, epochs, regions)
-    }
-    known = {team.team for team in listed}
-    more = services.catalog.teams.all()
-    return listed + [each for each in more if each.region in regions and each.team in touched - known]
 
 
 def begin_rotation(services: Services, *, faults: Faults | None = None) -> None:
@@ -250,14 +155,14 @@ def begin_rotation(services: Services, *, faults: Faults | None = None) -> None:
     """
     agreed_now(services)
     with collecting(faults) as failed:
-        _renew_root_keys(services, _regions(services) | {HOME}, failed)
+        _renew_root_keys(services, regions_in_use(services) | {HOME}, failed)
 
 
 def _rotate(
     services: Services,
     chosen: Sequence[Team],
     regions: Collection[Region],
-    closing: _Closing | None,
+    closing: Closing | None,
     *,
     faults: Faults | None,
     progress: Progress | None,
@@ -356,7 +261,7 @@ def retire_old_keys(
     services: Services,
     teams: Iterable[Team],
     *,
-    closing: _Closing | None = None,
+    closing: Closing | None = None,
     faults: Faults | None = None,
     progress: Progress | None = None,
 ) -> RotationSummary:
@@ -377,7 +282,7 @@ def retire_old_keys(
         retired = _retire_each(services, listed, summary, failed, progress)
         done_with = {team.team for team in retired}
         closed: list[Region] = []
-        for region in sorted({team.region for team in services.catalog.teams.all()}):
+        for region in sorted(regions_in_use(services)):
             with failed.isolate(f"root keys of {region}"):
                 _retire_root_keys(services, region, summary)
                 # A team whose old keys are still there would open what was deleted below them.
@@ -390,7 +295,13 @@ def retire_old_keys(
         # 3. The ledger learns which keys are gone, so that a restore can destroy them again.
         _note_keys(services, retired, summary)
         if closing is not None:
-            _note_epochs(services, closing, closed, summary)
+            summary.epochs_destroyed = note_epochs(
+                services,
+                closing,
+                closed,
+                destroyed=summary.root_keys_destroyed,
+                pending_until=summary.pending_until,
+            )
     return summary
 
 
@@ -514,36 +425,6 @@ def _note_keys(services: Services, teams: Iterable[Team] = (), summary: Rotation
     replan(note, about="the root keys")
 
 
-def _note_epochs(services: Services, closing: _Closing, regions: Iterable[Region], summary: RotationSummary) -> None:
-    """Record in the ledger, for each region whose old root keys were destroyed, what nothing opens any more.
-
-    Only what is so is recorded: a root key of each class was renewed and the older ones destroyed, and of the teams in
-    which something was deleted none has a key of before. Otherwise the next closing does what is left.
-    """
-    statements = []
-    for region in regions:
-        gone = {each: print_ for each, print_ in summary.root_keys_destroyed.items() if region_of(each) == region}
-        is_whole = {series_of(each) for each in gone} == {f"{region}/{name}" for name in root_key_names(region)}
-        left = {key.key_id for key in _keys_of(services.catalog, region)}
-        if is_whole and left.isdisjoint(closing.keys[region]):
-            last_receipt, last_checked_at = closing.last_receipts.get(region, (None, None))
-            pending = [summary.pending_until[each] for each in gone if each in summary.pending_until]
-            statements.append(
-                EpochDestroyed(
-                    region=region,
-                    closed_at=closing.at,
-                    destroyed_at=services.clock.now(),
-                    root_keys=gone,
-                    last_receipt=last_receipt,
-                    last_checked_at=last_checked_at,
-                    pending_until=max(pending, default=None),
-                )
-            )
-    if statements:
-        services.ledger.append(statements)
-    summary.epochs_destroyed = len(statements)
-
-
 def _fingerprints(catalog: Catalog, keychain: Keychain, team: TeamId) -> Mapping[str, str]:
     """Return the fingerprints of a team's keys by id; read again when another rotation replaces the keys."""
     keys: list[TeamKey] = []
@@ -664,7 +545,7 @@ def _retire_root_keys(services: Services, region: Region, summary: RotationSumma
             return
         # 1. Wrap the team keys. From this transaction on the catalog takes no key under an old root key.
         _retire_spent_keys(services, region, newest, summary)
-        keys = _keys_of(catalog, region)
+        keys = keys_of_region(catalog, region)
         stale = [key for key in keys if key.root_key_id not in newest]
         if not catalog.destroys_at_once and _spent_teams(stale):
             raise PlanOutdated("something was deleted below an old team key at the same time")
@@ -673,7 +554,7 @@ def _retire_root_keys(services: Services, region: Region, summary: RotationSumma
         if any(key.root_key_id not in newest for key in rewrapped):
             raise PlanOutdated("root keys were renewed at the same time")
         catalog.teams.rewrap(list(zip(stale, rewrapped, strict=True)))
-        keys = _keys_of(catalog, region)
+        keys = keys_of_region(catalog, region)
         if any(key.root_key_id not in newest for key in keys):
             raise PlanOutdated("a key was wrapped under an old root key at the same time")
         # 2. Open every team key: if one does not open, nothing is destroyed.
@@ -705,7 +586,7 @@ def _retire_spent_keys(services: Services, region: Region, roots: Collection[str
     catalog = services.catalog
     if catalog.destroys_at_once:
         return
-    keys = _keys_of(catalog, region)
+    keys = keys_of_region(catalog, region)
     stale = [key for key in keys if key.root_key_id not in roots]
     newest = newest_ids(key.key_id for key in keys)
     with working(services, ROTATION) as worker:
@@ -751,11 +632,6 @@ def _older_root_keys(ring: Mapping[str, str], region: Region) -> dict[str, str]:
     """Return the root keys of a region that have a successor: fingerprints by id."""
     newest = newest_ids(ring)
     return {key_id: print_ for key_id, print_ in ring.items() if key_id not in newest and region_of(key_id) == region}
-
-
-def _keys_of(catalog: Catalog, region: Region) -> list[TeamKey]:
-    regions, keys = catalog.teams.regions(), catalog.teams.keys()
-    return [key for key in keys if regions.get(key.team) == region]
 
 
 def _commit(
