@@ -69,6 +69,8 @@ class Worker:
         self._number = 0 if is_alone else uuid4().int
         """Differs between workers."""
         self._held: set[Claim] = set()
+        self._unanswered = 0
+        """Claims whose answer did not come: the catalog may have them although `_held` has not."""
         self._ended = Event()
         self._renewing: Thread | None = None
         self._renewals = 0
@@ -87,9 +89,11 @@ class Worker:
             self._renewing = Thread(target=self._renew_often, args=(self._holder,), name=RENEWING_THREAD, daemon=True)
             self._renewing.start()
         self._renewals = 0
+        self._unanswered += 1
         found = self._claims.claim(
             kind, units, holder=self._holder, work=self._work, lease=self._lease, most=most, is_whole=is_whole
         )
+        self._unanswered -= 1
         self._held |= set(found)
         if found:
             self._waited = 0.0
@@ -132,7 +136,7 @@ class Worker:
         self._ended.set()
         if self._renewing is not None:
             self._renewing.join()
-        if self._holder is not None and self._held:
+        if self._holder is not None and (self._held or self._unanswered):
             with suppress(ImplioError):
                 self._claims.leave(self._holder)
         self._held = set()

@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from support.catalogs import octets_of
 from support.clock import NOW
 from support.home import ADS, CARS, Home
 
@@ -72,7 +73,7 @@ def test_a_key_is_shown_once_and_kept_as_its_hash(home: Home) -> None:
     assert key.digest == sha256(text.encode()).hexdigest()
     assert text not in repr(key)
     assert key.digest not in repr(key)
-    stored = b"".join(path.read_bytes() for path in (home.path / "catalog").iterdir())
+    stored = octets_of(home.path)
     assert key.digest.encode() in stored
     assert text.removeprefix("implio_").encode() not in stored
 

@@ -204,7 +204,9 @@ def test_what_is_kept_of_an_erased_persons_post_is_forgotten_with_the_day(ads: S
     }
 
     assert "zqzq" not in repr(kept)
-    assert known.isdisjoint(kept), "a digest without a key would tell who was erased to whoever guesses"
+    assert not [each for each in known if each in repr(kept)], (
+        "a digest without a key would tell who was erased to whoever guesses"
+    )
     home.clock.pass_by(timedelta(days=1, seconds=1))
     housekeep(home.services)
     assert _kept(home) == []

@@ -24,7 +24,7 @@ def test_the_demo_runs_to_its_proof_in_a_folder_of_samples(tmp_path, monkeypatch
     assert (home / "samples" / "kept.json").exists()
 
 
-@only_sqlite  # a catalog on a server is not replaced: `tests/test_new_home.py`
+@only_sqlite  # the demo replaces folders only: `tests/test_new_home.py` has what it says of a server
 def test_a_demo_may_be_made_anew_in_the_home_of_the_last(tmp_path):
     home = tmp_path / "data"
     session = Session(home=home, is_json=True)
@@ -38,6 +38,7 @@ def test_a_demo_may_be_made_anew_in_the_home_of_the_last(tmp_path):
     assert (home / "samples").is_dir()
 
 
+@only_sqlite
 def test_the_demo_leaves_a_home_alone_that_it_did_not_make(cli):
     error = cli.error("demo", exit_code=1)
 
@@ -45,6 +46,7 @@ def test_the_demo_leaves_a_home_alone_that_it_did_not_make(cli):
     assert "--fresh" in error["remedy"]
 
 
+@only_sqlite
 def test_even_a_fresh_demo_asks_before_it_removes_such_a_home(cli):
     assert cli.error("demo", "--fresh", stdin="n\n", exit_code=3)["code"] == "not-confirmed"
     assert cli.json("team", "list")

@@ -146,7 +146,7 @@ def test_an_erasure_killed_at_any_call_ends_as_if_nothing_had_happened(seed: See
     with seed.copy() as home:
         before = everything(home)
 
-    for tripwire in every_place(erase_under, **death):
+    for tripwire in every_place(erase_under, home=seed.scratch, **death):
         take_up(seed)
 
         with seed.taken_up() as home:
@@ -163,7 +163,7 @@ def test_an_erasure_whose_any_call_fails_is_tried_again_and_ends_the_same(seed: 
     with seed.copy() as home:
         before = everything(home)
 
-    for tripwire in every_place(erase_under, when=When.BEFORE, is_fatal=False, **failure):
+    for tripwire in every_place(erase_under, home=seed.scratch, when=When.BEFORE, is_fatal=False, **failure):
         take_up(seed)
 
         with seed.taken_up() as home:
@@ -181,7 +181,7 @@ def test_a_team_removal_killed_at_any_call_ends_with_only_newer_keys_and_later_i
             home.keep(Ad(task="later", user="ann", at=home.clock.now() - timedelta(minutes=1)))
             erase(watched(home.services, tripwire))
 
-    for tripwire in every_place(remove_under, **death):
+    for tripwire in every_place(remove_under, home=seed.scratch, **death):
         take_up(seed)
 
         with seed.taken_up() as home:
@@ -206,7 +206,7 @@ def test_a_request_killed_at_the_door_is_there_once_or_not_at_all(seed: Seed, de
         with seed.copy() as home:
             accept(watched(home.services, tripwire), drafts)
 
-    for tripwire in every_place(accept_under, **death):
+    for tripwire in every_place(accept_under, home=seed.scratch, **death):
         with seed.taken_up() as home:
             accept(home.services, drafts)
             note_tombstones(home.services)
@@ -228,7 +228,7 @@ def test_retention_killed_at_any_call_ends_with_nothing_overdue(seed: Seed, deat
             home.services.catalog.teams.set_policy(ADS, RetentionPolicy(keep_days=30, by_outcome={"undecided": 3}))
             run(watched(home.services, tripwire))
 
-    for tripwire in every_place(retain_under, **death):
+    for tripwire in every_place(retain_under, home=seed.scratch, **death):
         with seed.taken_up(later=timedelta(seconds=1)) as home:
             run(home.services)
 
@@ -258,7 +258,7 @@ def test_an_intake_killed_at_any_call_takes_every_landing_file_once_and_whole(
             landing.land(ADS, LandedTable(name="newer", pieces_of_items=[home.table([Ad(task="n-4")])]))
             ingest(watched(home.services, tripwire))
 
-    for tripwire in every_place(ingest_under, **death):
+    for tripwire in every_place(ingest_under, home=seed.scratch, **death):
         with seed.taken_up(landing) as home:
             for file in landing.files[ADS]:
                 file.between = lambda: None
@@ -287,7 +287,7 @@ def test_a_compaction_killed_at_any_call_loses_no_row(seed: Seed, death: dict[st
             home.keep(Ad(task=f"late-{number}"))
         before = everything(home)
 
-    for tripwire in every_place(compact_under, **death):
+    for tripwire in every_place(compact_under, home=seed.scratch, **death):
         with seed.taken_up() as home:
             compact(home.services, rows_per_file=4)
 

@@ -515,7 +515,7 @@ def test_a_restore_killed_at_any_call_is_taken_up_again(folder: Path, scratch: P
         with opened_at(copy, at=AT_LAST, is_restoring=True, threads=1) as home:
             restore(watched(home.services, tripwire), stray_age=AGES)
 
-    for tripwire in every_place(restore_under, **death):
+    for tripwire in every_place(restore_under, home=copy, **death):
         with restored(copy) as (home, summary):
             assert home.tasks() == ["bob-1", "car"], tripwire.place
             receipts = Counter(

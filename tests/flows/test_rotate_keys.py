@@ -437,7 +437,7 @@ def test_a_rotation_killed_at_any_call_leaves_everything_readable_and_is_finishe
         with opened_at(copy) as home:
             rotate_keys(watched(impatient(home.services), tripwire))
 
-    for tripwire in every_place(rotate_under, **death):
+    for tripwire in every_place(rotate_under, home=copy, **death):
         with opened_at(copy) as home:
             assert home.rows() == rows, tripwire.place
             home.keep(Ad(task="late"))
@@ -473,7 +473,7 @@ def test_a_closing_of_an_epoch_that_is_killed_at_any_call_is_done_by_the_next_on
         with opened_at(copy) as home:
             close_epoch(watched(keeping(impatient(home.services)), tripwire))
 
-    for tripwire in every_place(close_under):
+    for tripwire in every_place(close_under, home=copy):
         with opened_at(copy) as home:
             services = keeping(home.services)
             # Everything is readable, and an entry about the epoch is true, if there is one.

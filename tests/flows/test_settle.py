@@ -264,7 +264,7 @@ def test_settling_killed_at_any_call_ends_as_if_nothing_had_happened(
         with opened_at(copy, threads=1) as home:
             apply_decisions(watched(home.services, tripwire))
 
-    for tripwire in every_place(settle_under, **death):
+    for tripwire in every_place(settle_under, home=copy, **death):
         with opened_at(copy, threads=1) as home:
             apply_decisions(home.services, again=True)
 

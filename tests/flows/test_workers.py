@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from support.catalogs import pass_a_lease
 from support.changed import changed
 from support.home import ADS, CARS, Home, opened_at
 from support.items import Ad
 from support.promises import disagreements
 
 from implio_pipeline.domain.claims import ClaimKind
-from implio_pipeline.domain.errors import FileTampered
+from implio_pipeline.domain.errors import CatalogUnavailable, FileTampered
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByTeam, ByUser
 from implio_pipeline.flows.deletion.erase import ErasureSummary, erase
@@ -312,6 +313,7 @@ def test_a_killed_worker_loses_nothing_and_its_work_is_taken_over(home: Home, me
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
+    pass_a_lease(home.path)
 
     summary = erase(home.services)
 
@@ -347,6 +349,25 @@ def test_a_paused_process_loses_its_claim_when_its_lease_ends(home: Home) -> Non
         assert len(other.claim(ClaimKind.FILE, ["file-1"])) == 1
         paused.give_back([mine])
         assert home.services.catalog.claims.claimed(ClaimKind.FILE, ["file-1"])
+
+
+def test_a_worker_that_ends_gives_back_what_it_claimed_although_the_answer_was_lost(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = home.services.catalog.claims
+    real = store.claim
+
+    def claim(*args: Any, **known: Any) -> Any:
+        real(*args, **known)
+        raise CatalogUnavailable("the connection was lost")
+
+    with monkeypatch.context() as lost, working(home.services, "erasure") as worker:
+        lost.setattr(store, "claim", claim)
+        with pytest.raises(CatalogUnavailable):
+            worker.claim(ClaimKind.FILE, ["file-1"])
+        assert len(store.in_hand()) == 1
+
+    assert store.in_hand() == []
 
 
 def test_a_living_worker_renews_its_claims(home: Home) -> None:

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from threading import Lock, current_thread
 from typing import Any
 
 from implio_pipeline.domain.errors import Unexpected
 from implio_pipeline.flows.work import RENEWING_THREAD
 from implio_pipeline.ports.services import Services
+from support.catalogs import pass_a_lease
 from support.changed import changed
 from support.depth import places
 
@@ -178,11 +180,17 @@ def _is_of(tripwire: Tripwire, raised: BaseException) -> bool:
     return is_named or isinstance(raised, Crash | kind)
 
 
-def every_place(act: Callable[[Tripwire], None], *, most: int = 500, **known: Any) -> Iterator[Tripwire]:
+def every_place(act: Callable[[Tripwire], None], *, home: Path, most: int = 500, **known: Any) -> Iterator[Tripwire]:
     """Run `act` again and again, each time with the tripwire some calls further, until it is never reached.
 
     `act` makes new services, puts them behind the given tripwire, and does not catch `Crash`. The tripwire is yielded
     after each crash. The test then resumes the work and checks its law.
+
+    Args:
+        act: The flow.
+        home: The home that it opens. After each kill a lease passes there.
+        most: A bound of the calls.
+        known: Of the tripwires.
     """
     for at in places(most):
         tripwire = Tripwire(at=at, **known)
@@ -194,5 +202,7 @@ def every_place(act: Callable[[Tripwire], None], *, most: int = 500, **known: An
         if not tripwire.is_tripped:
             assert tripwire.calls, "the act never called the world"
             return
+        if tripwire.is_fatal:
+            pass_a_lease(home)
         yield tripwire
     raise AssertionError(f"still not done after {most} calls")

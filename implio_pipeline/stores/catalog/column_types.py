@@ -16,6 +16,7 @@ from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.outcome import RequestOutcome
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WORD_LENGTH = 32
 _MICROSECOND = timedelta(microseconds=1)
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -119,11 +120,14 @@ class Counts(TypeDecorator[RequestOutcome]):
 class Word(TypeDecorator[_Word], Generic[_Word]):
     """A member of a `StrEnum`, as its text."""
 
-    impl = Text(16)
+    impl = Text(_WORD_LENGTH)
     cache_ok = True
 
     def __init__(self, words: type[_Word]) -> None:
         super().__init__()
+        # PostgreSQL refuses a longer text, SQLite stores it.
+        too_long = [word for word in words if len(word) > _WORD_LENGTH]
+        assert not too_long, f"make _WORD_LENGTH longer for {too_long}"  # noqa: S101
         self.words = words
 
     def process_bind_param(self, value: _Word | None, dialect: Dialect) -> str | None:
