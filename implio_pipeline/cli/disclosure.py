@@ -97,7 +97,7 @@ def _export(
             grants = admission.grants
         # 2. Files that wait or were set aside may hold more about this person, so the export says how many there are.
         not_searched = {
-            "landingDaysWaiting": len(opened.landing.waiting().get(team_id(team), [])),
+            "landingDaysWaiting": len(waiting.days) if (waiting := opened.landing.waiting().get(team_id(team))) else 0,
             "filesSetAside": sum(each.team == team for each in opened.set_aside.list()),
         }
         draft = AccessDraft(

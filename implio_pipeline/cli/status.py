@@ -157,7 +157,7 @@ def _status_of(opened: "OpenHome") -> _Status:
         home=str(opened.settings.home),
         now=now,
         teams=teams,
-        landing_days={team: len(days) for team, days in waiting.items()},
+        landing_days={team: len(each.days) for team, each in waiting.items()},
         unknown_teams=tuple(sorted(set(waiting) - known)),
         failed_landings=tuple(failures),
         misnamed=opened.landing.misnamed(known),

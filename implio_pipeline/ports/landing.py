@@ -105,11 +105,22 @@ class LandingClaim(AbstractContextManager[LandingFile], Protocol):
         """Describes the file without personal data, such as `12 bytes, of 2026-01-31T00:00:00Z`."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitingFiles:
+    """The files of one team that are ready to be taken."""
+
+    days: tuple[date, ...]
+    """UTC days on which they arrived, the earliest first."""
+    files: int
+    size_bytes: int
+    """Their size where they were dropped, of all together."""
+
+
 class LandingZone(Protocol):
     """The landing files of all teams. Methods with `but` ignore the files with these marks."""
 
-    def waiting(self, *, but: Collection[str] = ()) -> Mapping[TeamId, list[date]]:
-        """Return the days of arrival of the files that are ready to be taken, by team."""
+    def waiting(self, *, but: Collection[str] = ()) -> Mapping[TeamId, WaitingFiles]:
+        """Return what is ready to be taken, by team; only teams of which something waits."""
 
     def has(self, team: TeamId, marks: Collection[str]) -> Collection[str]:
         """Return which of the files with these marks are in the team's folder; all of them if it cannot be listed."""

@@ -75,6 +75,7 @@ class WatchedFolder(WatchedPlace):
                             name=name,
                             modified_at=now,
                             arrived_at=now,
+                            size_bytes=0,
                             mark=mark,
                             is_left_over=is_left_over,
                             fault=error,
@@ -148,6 +149,7 @@ class WatchedFolder(WatchedPlace):
             name=name,
             modified_at=file.modified_at,
             arrived_at=file.changed_at,
+            size_bytes=file.size_bytes,
             mark=file.mark,
             is_left_over=is_left_over,
         )

@@ -93,6 +93,7 @@ class WatchedBucket(WatchedPlace):
                         group=group,
                         modified_at=min(each.written_at, self._clock.now()),
                         arrived_at=each.written_at,
+                        size_bytes=each.size_bytes,
                         mark=each.mark,
                     )
 

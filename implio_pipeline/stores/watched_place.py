@@ -35,12 +35,13 @@ class ReadyFile:
     modified_at: datetime
     arrived_at: datetime
     """When it arrived or was last changed, by the clock of the place. `modified_at` may be set by its sender."""
+    size_bytes: int
     mark: str
     """Identifies the file until its content changes. It has no personal data."""
     is_left_over: bool = False
     """Whether it was claimed by a process that died."""
     fault: OSError | None = None
-    """Why the file could not be examined. Its dates are then unknown."""
+    """Why the file could not be examined. Its dates and its size are then unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -29,6 +29,7 @@ from implio_pipeline.jobs import (
     workers_for,
 )
 from implio_pipeline.orchestration.build import build_definitions
+from implio_pipeline.orchestration.launches import TEAM_TAG
 from implio_pipeline.orchestration.workers import ALONE, workers_executor
 from implio_pipeline.settings import Settings, load_settings
 
@@ -144,15 +145,42 @@ def test_how_much_waits_is_counted_for_each_shared_job(four: Stage) -> None:
 
         counted = {job.name: job.shared.pieces(opened, Order()) for job in JOBS if job.shared}
 
-    # Three files, of which one is overdue. A landing file, which is worth a worker, and nothing to merge.
+    # Three files, of which one is overdue. One small landing file, and nothing to merge.
     assert counted == {
-        INGEST_LANDING: PIECES_A_WORKER,
+        INGEST_LANDING: 1,
         CARRY_OUT_REQUESTS: 3,
         RETENTION: 1 + 3,
         HOUSEKEEPING: 0,
         KEY_ROTATION: counted[KEY_ROTATION],
     }
     assert counted[KEY_ROTATION] >= 1
+
+
+@pytest.mark.parametrize("size", ["files", "bytes"])
+def test_a_backlog_of_one_team_and_one_day_gets_workers_by_its_files_and_bytes(
+    four: Stage, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    # given: many small files of one day, or few large ones; and a team with one file, which is one worker's
+    few, many = (2, 6) if size == "files" else (1, 3)
+    monkeypatch.setattr("implio_pipeline.jobs.PIECES_A_WORKER", 2)
+    if size == "bytes":
+        monkeypatch.setattr("implio_pipeline.jobs._PIECE_BYTES", 100)
+    for number in range(many):
+        four.land(item(number), name=f"ads-{number}")
+    four.land(*map(item, range(few)), name="cars", team="cars")
+
+    # when
+    requests = {each.tags[TEAM_TAG]: each for each in tick(four, "landing_sensor")}
+    result = run(four, INGEST_LANDING, run_config=requests["ads"].run_config, tags=dict(requests["ads"].tags))
+
+    # then
+    assert {team: each.run_config for team, each in requests.items()} == {"ads": {}, "cars": ALONE}
+    assert result.success
+    begun = [step for step in steps(result) if step.startswith("work_")]
+    assert begun == [f"work_{INGEST_LANDING}[worker_{number}]" for number in (1, 2, 3)]
+    with four.open_home() as opened:
+        assert opened.catalog.manifest.items("ads") == many
+        assert opened.catalog.manifest.items("cars") == 0
 
 
 def test_workers_are_processes_and_one_that_is_killed_is_tried_again(four: Stage) -> None:

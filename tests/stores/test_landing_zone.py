@@ -19,6 +19,7 @@ from implio_pipeline.domain.errors import FileMissing, FileTampered, LandingInva
 from implio_pipeline.domain.ids import TeamId, UserKey
 from implio_pipeline.formats.limits import LandingLimits, LandingPolicy
 from implio_pipeline.ports.exports import Origin
+from implio_pipeline.ports.landing import WaitingFiles
 from implio_pipeline.stores import watched
 from implio_pipeline.stores.keys.sealer import OVERHEAD_BYTES
 from implio_pipeline.stores.landing.zone import LandingFolder
@@ -98,12 +99,14 @@ def test_a_file_is_taken_and_its_plaintext_is_gone(world):
     assert world.zone.waiting() == {}
 
 
-def test_waiting_tells_the_days_of_arrival_by_team(world):
+def test_waiting_tells_the_days_of_arrival_the_files_and_their_size_by_team(world):
     world.land("a.json", GOOD)
     world.land("b.json", GOOD, age=86_400)
     world.land("c.json", GOOD, age=86_401)
 
-    assert world.zone.waiting() == {TEAM: [date(2026, 11, 22), date(2026, 11, 23)]}
+    days = (date(2026, 11, 22), date(2026, 11, 23))
+    size = sum(path.stat().st_size for path in world.team.iterdir())
+    assert world.zone.waiting() == {TEAM: WaitingFiles(days=days, files=3, size_bytes=size)}
 
 
 def test_a_report_names_positions_and_errors_but_no_value(world):

@@ -21,7 +21,7 @@ from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.flows.work import Worker
 from implio_pipeline.formats.limits import LandingLimits
 from implio_pipeline.ports.claims import Claims
-from implio_pipeline.ports.landing import LandingFile
+from implio_pipeline.ports.landing import LandingFile, WaitingFiles
 from implio_pipeline.stores.catalog.catalog import open_catalog
 from implio_pipeline.stores.objects.bucket import Timeouts
 
@@ -118,19 +118,24 @@ def test_a_file_is_taken_and_nothing_of_it_is_left(world: World, worker: Worker)
     assert world.landing.waiting_since() is None
 
 
-def test_waiting_tells_the_days_of_arrival_by_team_and_leaves_out_what_is_put_off(world: World, worker: Worker) -> None:
+def test_waiting_tells_days_files_and_bytes_by_team_and_leaves_out_what_is_put_off(
+    world: World, worker: Worker
+) -> None:
     world.land("a.json", b"[]")
     world.land("b.json", b"[]", age=86_400)
+    world.land("b2.json", b"[   ]", age=86_400)
     world.land("c.json", b"[]", team="globex", age=86_401)
 
     today, before = NOW.date(), NOW.date() - timedelta(days=1)
-    assert world.landing.waiting() == {"acme": [before, today], "globex": [before]}
+    globex = WaitingFiles(days=(before,), files=1, size_bytes=2)
+    acme = WaitingFiles(days=(before, today), files=3, size_bytes=9)
+    assert world.landing.waiting() == {"acme": acme, "globex": globex}
     marks = set()
     for claim in world.landing.claim(TEAM, worker):
         with claim:
             marks.add(claim.mark)
     assert world.landing.has(TEAM, {*marks, "another"}) == marks
-    assert world.landing.waiting(but=marks) == {"globex": [before]}
+    assert world.landing.waiting(but=marks) == {"globex": globex}
     assert list(world.landing.claim(TEAM, world.worker(), but=marks)) == []
 
 
@@ -173,7 +178,7 @@ def test_a_file_is_claimed_once(world: World, worker: Worker) -> None:
         assert world.landing.waiting() == {}
         assert list(world.landing.claim(TEAM, world.worker())) == []
 
-    assert world.landing.waiting() == {"acme": [NOW.date()]}
+    assert world.landing.waiting() == {"acme": WaitingFiles(days=(NOW.date(),), files=1, size_bytes=2)}
 
 
 def test_several_workers_take_every_file_once(world: World) -> None:

@@ -10,6 +10,7 @@ Rules:
 import os
 import unicodedata
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime
@@ -28,7 +29,7 @@ from implio_pipeline.formats.pieces import SUFFIXES, WorkerPool
 from implio_pipeline.ports.claims import Claiming
 from implio_pipeline.ports.clock import Clock
 from implio_pipeline.ports.keychain import Keychain
-from implio_pipeline.ports.landing import LandingClaim, LandingZone
+from implio_pipeline.ports.landing import LandingClaim, LandingZone, WaitingFiles
 from implio_pipeline.stores.durable import make_folder
 from implio_pipeline.stores.landing.claimed import ClaimedLanding
 from implio_pipeline.stores.set_aside import SetAside
@@ -84,13 +85,20 @@ class Landing(LandingZone):
         """Return the names of the folders in which files may lie."""
 
     @override
-    def waiting(self, *, but: Collection[str] = ()) -> Mapping[TeamId, list[date]]:
+    def waiting(self, *, but: Collection[str] = ()) -> Mapping[TeamId, WaitingFiles]:
+        # A folder may hold a million files, so they are counted and not kept.
         days: dict[TeamId, set[date]] = {}
+        files, sizes = Counter[TeamId](), Counter[TeamId]()
         for team, file in self._ready():
             # A folder that cannot be listed counts as waiting since today, so that a run reaches it and names it.
             if file is None or file.mark not in but:
                 days.setdefault(team, set()).add(day_of(self._clock.now() if file is None else file.modified_at))
-        return {team: sorted(found) for team, found in sorted(days.items())}
+                files[team] += 1
+                sizes[team] += 0 if file is None else file.size_bytes
+        return {
+            team: WaitingFiles(days=tuple(sorted(found)), files=files[team], size_bytes=sizes[team])
+            for team, found in sorted(days.items())
+        }
 
     @override
     def waiting_since(self, *, but: Collection[str] = ()) -> datetime | None:
