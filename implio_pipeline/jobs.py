@@ -360,6 +360,11 @@ def _pieces_of_requests(opened: OpenHome, _order: Order) -> int:
     return pieces
 
 
+def _pieces_of_verdicts(opened: OpenHome, _order: Order) -> int:
+    """Return an upper bound, where each verdict is on an item in a file of its own."""
+    return opened.catalog.moderation.count_unsettled(now=opened.clock.now())
+
+
 def _pieces_of_retention(opened: OpenHome, order: Order) -> int:
     return count_overdue_files(opened, today=_due_on(opened, order)) + _pieces_of_requests(opened, order)
 
@@ -687,6 +692,7 @@ JOBS: tuple[Job, ...] = (
         trigger="settle_sensor",
         waits=_verdicts_wait,
         run=_settle_verdicts,
+        shared=Shared(pieces=_pieces_of_verdicts, work=_settle_verdicts),
     ),
     Job(
         name=DELIVER_CALLBACKS,

@@ -25,6 +25,7 @@ HOME = Path("/var/lib/implio")
 NAMESPACE, CONFIG_MAP, SECRET, TLS = "implio", "implio-settings", "implio-secrets", "implio-tls"
 _API_PORT, _UI_PORT = 8443, 3000
 _DRAIN_SECONDS, _SHUTDOWN_SECONDS = 10, 30
+_MOST_JOBS, _MOST_PROCESSES = 4, 2
 Manifest = dict[str, Any]
 
 
@@ -69,8 +70,10 @@ def manifests(values: Values) -> list[Manifest]:
 
 def settings(values: Values) -> dict[str, str]:
     """Return the settings as environment variables. They override the `implio.toml` that `implio init` makes."""
+    # The workers that share a run are jobs of their own, or processes in the run's pod, which share its memory.
     steps = {"IMPLIO_DAGSTER__EXECUTOR": "k8s"} if values.has_steps_as_jobs else {}
     return steps | {
+        "IMPLIO_WORKERS__MOST": str(_MOST_JOBS if values.has_steps_as_jobs else _MOST_PROCESSES),
         "IMPLIO_HOME_KEYS": f"transit:{values.transit}/implio-home",
         **{f"IMPLIO_REGIONS__{name.upper()}__VAULT": f"vault/{name}" for name in ("eu", "us")},
         **{f"IMPLIO_REGIONS__{name.upper()}__KEYS": f"transit:{values.transit}/implio-{name}" for name in ("eu", "us")},

@@ -166,7 +166,7 @@ def _status_of(opened: "OpenHome") -> _Status:
         ignored={"landing": ignored(opened.landing.passed_over()), "inbox": ignored(opened.inbox.passed_over())},
         requests=tuple(outcomes_of(opened, catalog.requests.all(states=OPEN_STATES))),
         set_aside=len(opened.set_aside.list()),
-        unsettled=sum(len(catalog.moderation.unsettled(team)) for team in known),
+        unsettled=catalog.moderation.count_unsettled(),
         given_up=sum(each.given_up_at is not None for each in catalog.callbacks.all()),
         epoch_open_since=_epoch_open_since(opened),
         ledger_entries=opened.ledger.size(),

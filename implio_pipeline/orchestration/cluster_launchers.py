@@ -25,6 +25,7 @@ _CELERY_OPTIONS: dict[str, Any] = {
     "worker_disable_prefetch": True,  # a run must not wait behind another one while a worker is idle
     "task_ignore_result": True,  # Dagster's database has the results
     "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,  # by default a worker ends when its broker was away for some 45 minutes
     "broker_transport_options": {"socket_keepalive": True, "health_check_interval": 30},
     "worker_max_tasks_per_child": 50,  # memory that a library does not give back
     "worker_hijack_root_logger": False,

@@ -93,6 +93,9 @@ class Moderation(Protocol):
     def unsettled_teams(self) -> set[TeamId]:
         """Return the teams with verdicts that are not in the vault yet, in one query for all teams."""
 
+    def count_unsettled(self, *, now: datetime | None = None) -> int:
+        """Return the number of verdicts that are not in the vault yet; with `now`, without those put off."""
+
     def unsettled_since(self, *, now: datetime) -> datetime | None:
         """Return the instant of the oldest verdict that is neither in the vault nor put off until later."""
 

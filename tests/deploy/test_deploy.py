@@ -35,7 +35,7 @@ from implio_pipeline.domain.keys import HOME
 from implio_pipeline.orchestration import cluster_launchers
 from implio_pipeline.orchestration.k8s_pods import USER
 from implio_pipeline.orchestration.workers import STEP_POD
-from implio_pipeline.settings import Settings, load_settings
+from implio_pipeline.settings import RUN_QUEUE, STEP_QUEUE, Settings, load_settings
 from implio_pipeline.stores.keys.transit import TransitKeyRing
 
 ROOT = Path(__file__).parents[2]
@@ -268,6 +268,24 @@ def unit_of(path: Path) -> configparser.ConfigParser:
     parser.optionxform = str
     parser.read(path)
     return parser
+
+
+def test_each_way_of_deployment_starts_what_executes_runs_and_the_steps_that_share_them(home: Path) -> None:
+    # Compose, and units with `dagster.launcher` and `dagster.executor` = "celery": a worker for each queue.
+    for way in ("compose ", "implio-"):
+        queues = {
+            each[each.index("-Q") + 1] for name, each in commands().items() if name.startswith(way) and "-Q" in each
+        }
+        assert queues == {RUN_QUEUE, STEP_QUEUE}, way
+    environment = OURS["worker"]["environment"]
+    assert (environment["IMPLIO_DAGSTER__LAUNCHER"], environment["IMPLIO_DAGSTER__EXECUTOR"]) == ("celery", "celery")
+    assert int(environment["IMPLIO_WORKERS__MOST"]) > 1
+    # Kubernetes: jobs of their own, or processes in the run's pod. Nothing else is to be started.
+    assert (load_settings(home).dagster.executor, load_settings(home).workers.most) == ("multiprocess", 2)
+    as_jobs = render.settings(dataclasses.replace(VALUES, has_steps_as_jobs=True))
+    assert (as_jobs["IMPLIO_DAGSTER__EXECUTOR"], as_jobs["IMPLIO_WORKERS__MOST"]) == ("k8s", "4")
+    # One machine without a broker: the workers are processes of the run, and the daemon starts the runs.
+    assert "implio-daemon.service" in commands()
 
 
 @pytest.mark.parametrize("name", commands())

@@ -19,13 +19,17 @@ from support.catalogs import pass_a_lease
 from support.changed import changed
 from support.home import ADS, CARS, Home, opened_at
 from support.items import Ad
+from support.moderation import decide_all, keep_waiting, waiting
 from support.promises import disagreements
 
 from implio_pipeline.domain.claims import ClaimKind
 from implio_pipeline.domain.errors import CatalogUnavailable, FileTampered
+from implio_pipeline.domain.ids import ColumnClass
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import ByTeam, ByUser
 from implio_pipeline.flows.deletion.erase import ErasureSummary, erase
+from implio_pipeline.flows.files.team_keys import renew_class_keys, shred_old_class_keys
+from implio_pipeline.flows.moderation.apply_decisions import SettleSummary, apply_decisions
 from implio_pipeline.flows.work import working
 from implio_pipeline.stores.catalog.column_types import EPOCH
 from implio_pipeline.stores.catalog.engine import writing
@@ -126,6 +130,87 @@ def test_workers_share_the_erasure_of_a_whole_team(home: Home) -> None:
     # The class keys were renewed once, by one of them, and the old ones are destroyed.
     assert {key.version for key in home.services.catalog.teams.keys(ADS)} == {1, 2}
     check_done(home, requests=1, left=[])
+
+
+def test_workers_share_the_files_that_are_left_under_the_old_keys_of_a_team(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came in after the request of a whole team stays, under new keys: each file is written once."""
+    real, written = EncryptedVault.merge, Counter[str]()
+
+    def merge(self: EncryptedVault, files: Any) -> Any:
+        written.update(each.file.file_id for each in files)
+        time.sleep(0.005)
+        return real(self, files)
+
+    renew_class_keys(home.services, ADS)
+    files = {each.file_id for each in home.files(ADS)}
+    monkeypatch.setattr(EncryptedVault, "merge", merge)
+    start = threading.Barrier(WORKERS)
+    with ExitStack() as stack:
+        services = [worker_at(stack, home.path) for _ in range(WORKERS)]
+
+        def shred(number: int) -> int:
+            start.wait()
+            with working(services[number], "erasure") as worker:
+                return shred_old_class_keys(services[number], worker, ADS)
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            destroyed = list(pool.map(shred, range(WORKERS)))
+
+    assert written == dict.fromkeys(files, 1)
+    assert max(destroyed) == len(ColumnClass)
+    keys = home.services.catalog.teams.keys(ADS)
+    assert {key.version for key in keys if key.purpose.value in {each.value for each in ColumnClass}} == {2}
+    assert len(home.tasks(ADS)) == 2 * FILES
+    assert home.services.catalog.claims.in_hand() == []
+    assert disagreements(home.services) == []
+
+
+def test_a_claim_that_is_held_for_too_long_does_not_keep_the_old_keys_of_a_team(home: Home) -> None:
+    renew_class_keys(home.services, ADS)
+    services = changed(home.services, lease=timedelta(milliseconds=50))
+    with working(home.services, "another") as other, working(services, "erasure") as worker:
+        assert other.claim(ClaimKind.FILE, [home.files(ADS)[0].file_id])
+
+        assert shred_old_class_keys(services, worker, ADS) == len(ColumnClass)
+
+    assert len(home.tasks(ADS)) == 2 * FILES
+
+
+def test_workers_share_the_verdicts_of_a_team(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("implio_pipeline.flows.moderation.apply_decisions._COMMIT_FILES", 2)
+    for number in range(FILES):
+        keep_waiting(home, Ad(task=f"c-{number:03}", user="cid", outcome=None))
+    decide_all(home, waiting(home))
+    real, rewritten = EncryptedVault.apply_decisions, Counter[str]()
+
+    def apply(self: EncryptedVault, sealed: Any, values: Any) -> Any:
+        rewritten[sealed.file.file_id] += 1
+        time.sleep(0.005)
+        return real(self, sealed, values)
+
+    monkeypatch.setattr(EncryptedVault, "apply_decisions", apply)
+    start = threading.Barrier(WORKERS)
+    with ExitStack() as stack:
+        services = [worker_at(stack, home.path) for _ in range(WORKERS)]
+
+        def settle(number: int) -> SettleSummary:
+            start.wait()
+            return apply_decisions(services[number])
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            summaries = list(pool.map(settle, range(WORKERS)))
+
+    assert sum(each.verdicts for each in summaries) == sum(each.files for each in summaries) == FILES
+    assert [each.lost for each in summaries] == [0] * WORKERS
+    assert sum(each.files > 0 for each in summaries) > 1, "one worker did all"
+    # A file that another worker has just replaced is read again at most once by each.
+    assert max(rewritten.values()) <= WORKERS
+    assert sum(rewritten.values()) < 2 * FILES
+    assert home.services.catalog.moderation.count_unsettled() == 0
+    assert home.services.catalog.claims.in_hand() == []
+    assert disagreements(home.services) == []
 
 
 def test_a_file_that_cannot_be_read_fails_its_request_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

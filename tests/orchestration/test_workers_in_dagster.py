@@ -24,6 +24,7 @@ from implio_pipeline.jobs import (
     KEY_ROTATION,
     PIECES_A_WORKER,
     RETENTION,
+    SETTLE_VERDICTS,
     Order,
     job_of,
     workers_for,
@@ -112,7 +113,7 @@ def test_small_work_is_one_step_in_the_process_of_its_run(four: Stage) -> None:
     check_erased(four)
 
 
-@pytest.mark.parametrize("job", [INGEST_LANDING, RETENTION, HOUSEKEEPING, KEY_ROTATION])
+@pytest.mark.parametrize("job", [INGEST_LANDING, RETENTION, HOUSEKEEPING, KEY_ROTATION, SETTLE_VERDICTS])
 def test_every_shared_job_runs_to_its_end_with_several_workers(
     four: Stage, monkeypatch: pytest.MonkeyPatch, job: str
 ) -> None:
@@ -152,6 +153,7 @@ def test_how_much_waits_is_counted_for_each_shared_job(four: Stage) -> None:
         RETENTION: 1 + 3,
         HOUSEKEEPING: 0,
         KEY_ROTATION: counted[KEY_ROTATION],
+        SETTLE_VERDICTS: 0,
     }
     assert counted[KEY_ROTATION] >= 1
 

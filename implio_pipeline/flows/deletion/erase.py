@@ -507,7 +507,7 @@ class _Pass:
             # 4. Destroy what else is left of a whole team: old class keys, idempotency keys, files set aside.
             if any(request.kind is RequestKind.TEAM for request in started):
                 before = max(rules[each.request_id].before for each in started)
-                shred_old_class_keys(services, team)
+                shred_old_class_keys(services, worker, team)
                 catalog.landings.forget_posts(team=team, before=before)
                 if not self.holds:  # an unreadable file cannot be matched with a hold, and may be what it protects
                     services.set_aside.discard_of(team, before=before)

@@ -9,8 +9,8 @@ Rules:
 * The keys of a replaced file are destroyed by the commit that replaces it.
 * A verdict counts as lost only after every file that may hold its item was read.
 * A file that fails delays its own verdicts and no others. Each failure makes the wait before the next try longer.
-* Files are claimed before they are read. What another worker has claimed is left for the next run; until then readers
-  see its verdicts all the same.
+* Files are claimed before they are read, so several workers share them, and each begins at another place. What another
+  worker has claimed is left to it, or for the next run; until then readers see its verdicts all the same.
 * The transaction that accepts a deletion removes the verdicts on its items, so nothing here erases anything.
 """
 
@@ -240,7 +240,7 @@ class _Batch:
         unread: dict[str, datetime] = {}
         busy: set[str] = set()
         done = 0
-        for some in chunks(files, _COMMIT_FILES):
+        for some in chunks(self.run.worker.from_its_place(files), _COMMIT_FILES):
             wanted = [file.file_id for file, _ in some if file.file_id not in self.run.left]
             self.claims = list(self.run.worker.claim(ClaimKind.FILE, wanted))
             mine = {claim.unit for claim in self.claims}

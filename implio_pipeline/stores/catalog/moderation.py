@@ -217,6 +217,13 @@ class SqlModeration(Moderation):
             return set(connection.scalars(query.distinct()))
 
     @override
+    def count_unsettled(self, *, now: datetime | None = None) -> int:
+        query = select(func.count()).select_from(decisions)
+        waiting = query.where(decisions.c.settled_at.is_(None), decisions.c.withdrawn_by.is_(None), *_due(now))
+        with reading(self._engine) as connection:
+            return int(connection.scalar(waiting) or 0)
+
+    @override
     def unsettled_since(self, *, now: datetime) -> datetime | None:
         query = select(func.min(decisions.c.decided_at)).where(
             decisions.c.settled_at.is_(None), decisions.c.withdrawn_by.is_(None), *_due(now)
