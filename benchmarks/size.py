@@ -222,6 +222,10 @@ def measure(home: Path, opened: OpenHome, names: list[TeamId]) -> None:
                 find(catalog.manifest, vault, team, [NamedRule(request_id=RequestId("x"), rule=rule)], is_proven=True)
             )
         print(f"    {len(found)} files")
+        with measured(f"the most items of one user in {what}, which the answer to a deletion waits for, 20 times"):
+            for _ in range(20):
+                user_key = UserKey(os.urandom(16))
+                catalog.manifest.most_items(team, UserRule(user_key=user_key, before=now))
         answers = []
         for number in range(20):
             began = time.perf_counter()

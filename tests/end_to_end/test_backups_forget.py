@@ -152,7 +152,8 @@ def test_new_root_keys_alone_would_not_do(home: Home, tmp_path: Path) -> None:
     erase(home.services)
 
     rotate_keys(home.services, teams=[ADS])
-    assert attack(home.path, copy, tmp_path)[0] == {"erased"}
+    # On PostgreSQL a rotation also closes the epoch: it renews the keys of every team in which something was deleted.
+    assert attack(home.path, copy, tmp_path)[0] == (set() if ON_POSTGRESQL else {"erased"})
 
     rotate_keys(home.services, teams=[third])
     assert attack(home.path, copy, tmp_path)[0] == set()

@@ -4,7 +4,6 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -193,7 +192,7 @@ def test_workers_are_processes_and_one_that_is_killed_is_tried_again(four: Stage
         running = pool.submit(dg.execute_job, dg.reconstructable(erasure), instance=four.instance, raise_on_error=False)
         with four.open_home() as opened:
             wait_until(lambda: any(each.workers > 1 for each in opened.catalog.claims.in_hand()), "two workers work")
-        (pid, *_) = children_at_work(four)
+        (pid, *_) = processes_at_work(four)
         os.kill(pid, signal.SIGKILL)
         result = running.result()
 
@@ -203,19 +202,12 @@ def test_workers_are_processes_and_one_that_is_killed_is_tried_again(four: Stage
     check_erased(four)
 
 
-def children_at_work(stage: Stage) -> list[int]:
-    """Return the processes that hold the lock of a worker, except this one."""
-    locks = {str(path) for path in (stage.home / "workers").iterdir()}
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and int(process.name) != os.getpid():
-            try:
-                opened = {str(fd.readlink()) for fd in (process / "fd").iterdir()}
-            except OSError:
-                continue
-            if locks & opened:
-                found.append(int(process.name))
-    return found
+def processes_at_work(stage: Stage) -> list[int]:
+    """Return the processes of the workers of the newest run, as Dagster's log names them."""
+    (run_id,) = (found.run_id for found in stage.instance.get_runs(limit=1))
+    events = [entry.dagster_event for entry in stage.instance.all_logs(run_id) if entry.dagster_event]
+    started = [each for each in events if each.event_type is dg.DagsterEventType.STEP_WORKER_STARTED]
+    return [int(each.engine_event_data.metadata["pid"].value) for each in started if each.step_key.startswith(WORK)]
 
 
 def test_a_home_with_one_worker_has_jobs_of_one_step(stage: Stage) -> None:

@@ -3,6 +3,10 @@
 `make test` tries another share in each run: every fourth call at which a flow can be killed, a third of all examples
 of laws and of long lists of cases. `TEST_SEED` says which share; a run that fails prints its seed. `.ci/run` takes the
 commit as the seed, so each commit tries another share. `TEST_DEPTH=thorough make test` tries all, which takes an hour.
+
+`.ci/run` runs the tests on both databases. There each of the two runs has a part of the share (`TEST_PART=1/2` and
+`2/2`), so that together they try what one run tries alone; which database has which part, the seed decides for each
+test. And a run may leave out whole files: `is_chosen`.
 """
 
 import os
@@ -13,6 +17,7 @@ from typing import TypeVar
 
 IS_THOROUGH = os.environ.get("TEST_DEPTH") == "thorough"
 SEED = os.environ.setdefault("TEST_SEED", secrets.token_hex(4))  # the workers of one run inherit it
+PART, PARTS = (int(number) for number in os.environ.get("TEST_PART", "1/1").split("/"))
 _T = TypeVar("_T")
 _SHARE_OF_CALLS = 4
 _SHARE_OF_EXAMPLES = 3
@@ -22,24 +27,37 @@ def places(most: int) -> range:
     """Return the numbers of the calls to try, from 1: all, or every fourth from a random one on."""
     if IS_THOROUGH:
         return range(1, most)
-    return range(1 + _of_test(_SHARE_OF_CALLS), most, _SHARE_OF_CALLS)
+    first = 1 + _of_test(_SHARE_OF_CALLS) + _part_of_test() * _SHARE_OF_CALLS
+    return range(first, most, _SHARE_OF_CALLS * PARTS)
 
 
 def examples(count: int) -> int:
     """Return how many examples of a law to try."""
-    return count if IS_THOROUGH else -(-count // _SHARE_OF_EXAMPLES)
+    return count if IS_THOROUGH else -(-count // (_SHARE_OF_EXAMPLES * PARTS))
 
 
 def some(cases: Iterable[_T]) -> list[_T]:
     """Return the cases to try: all, or every third from a random one on."""
     everything = list(cases)
-    start = 0 if IS_THOROUGH else _of_test(max(1, min(_SHARE_OF_EXAMPLES, len(everything))))
-    return everything[start :: 1 if IS_THOROUGH else _SHARE_OF_EXAMPLES]
+    if IS_THOROUGH:
+        return everything
+    share = everything[_of_test(max(1, min(_SHARE_OF_EXAMPLES, len(everything)))) :: _SHARE_OF_EXAMPLES]
+    return share[_part_of_test() :: PARTS] or share
 
 
 def few(cases: Sequence[_T], most: int) -> Sequence[_T]:
     """Return the cases to try where each takes seconds: all, or `most` at random."""
     return cases if IS_THOROUGH else _chance().sample(cases, min(most, len(cases)))
+
+
+def is_chosen(file: str, *, of: int) -> bool:
+    """Return whether the seed chooses a file. It chooses one of `of` files; another seed chooses others."""
+    return random.Random(f"{SEED} {file}").randrange(of) == 0  # noqa: S311
+
+
+def _part_of_test() -> int:
+    """Return which part of its share this test tries, from 0. With one seed, each run tries another part."""
+    return (PART + random.Random(f"{SEED} part {_test()}").randrange(PARTS)) % PARTS  # noqa: S311
 
 
 def _of_test(count: int) -> int:
@@ -48,5 +66,8 @@ def _of_test(count: int) -> int:
 
 
 def _chance() -> random.Random:
-    test = os.environ.get("PYTEST_CURRENT_TEST", "")
-    return random.Random(f"{SEED} {test}")  # noqa: S311
+    return random.Random(f"{SEED} {_test()}")  # noqa: S311
+
+
+def _test() -> str:
+    return os.environ.get("PYTEST_CURRENT_TEST", "")

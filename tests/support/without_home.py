@@ -1,6 +1,8 @@
-"""Which test files the run on PostgreSQL leaves out, because the database of homes cannot change their outcome.
+"""Which test files the run on PostgreSQL leaves out.
 
-Whoever opens a home in a test file of `WITHOUT_HOME` fails with an instruction, on every database.
+* Those whose outcome the database of homes cannot change. Whoever opens a home in a test file of `WITHOUT_HOME` fails
+  with an instruction, on every database.
+* With `TEST_EDGES=N`, as in `.ci/run`, N - 1 of N files of `EDGES`: the seed chooses. `make test-postgresql` runs all.
 """
 
 import os
@@ -9,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from implio_pipeline import wiring
+from support.depth import is_chosen
 
 _TESTS = Path(__file__).parents[1]
+_ONE_OF_EDGES = int(os.environ.get("TEST_EDGES", "1"))
 WITHOUT_HOME = (
     "api/test_validator.py",
     "demo",
@@ -60,6 +64,19 @@ WITHOUT_HOME = (
     "test_settings_of_dagster.py",
 )
 """Files and folders whose tests open no home."""
+EDGES = (
+    "api",
+    "browser",
+    "cli",
+    "documents",
+    "end_to_end/test_core_dumps.py",
+    "end_to_end/test_on_celery.py",
+    "end_to_end/test_serving.py",
+    "end_to_end/test_under_other_clocks.py",
+    "orchestration",
+    "web",
+)
+"""Tests of what calls the flows: commands, API, page, Dagster. The flows' own tests run on both databases."""
 _OF_THEIR_OWN = (
     "end_to_end/test_cluster_demo.py",  # has servers of its own
     "end_to_end/test_egress.py",  # cut off from every server
@@ -71,8 +88,11 @@ _OF_THEIR_OWN = (
 
 
 def is_left_out(path: Path) -> bool:
-    """Return whether a test file is left out of the run on PostgreSQL."""
-    return _is_in(path, WITHOUT_HOME + _OF_THEIR_OWN)
+    """Return whether a folder or file of tests is left out of the run on PostgreSQL."""
+    if _is_in(path, WITHOUT_HOME + _OF_THEIR_OWN):
+        return True
+    is_of_edge = path.suffix == ".py" and _is_in(path, EDGES)
+    return is_of_edge and not is_chosen(path.relative_to(_TESTS).as_posix(), of=_ONE_OF_EDGES)
 
 
 def watch_openings() -> None:
