@@ -22,7 +22,7 @@ _FIRST_DAY = date(1970, 1, 1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
-    """The size of the largest file.
+    """The size of the largest file, and of its pages.
 
     In a compacted day, the rows of one person are in one file, or in several if one file cannot hold them. So these
     bounds limit what the erasure of a few items has to rewrite.
@@ -31,6 +31,8 @@ class Bounds:
     rows: int = 2_500
     size_bytes: int = 8 << 20
     """Measured in memory, before compression."""
+    page_rows: int = 1_000
+    """The rows of a page of a large file: what an erasure of one row decodes and encodes again."""
 
 
 def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:

@@ -11,7 +11,7 @@ Rules:
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -33,15 +33,28 @@ _CODEC, _LEVEL = "zstd", 2
 _RANDOM_COLUMNS = {"task_id", "images", "videos"}
 _LEVEL_OF_RANDOM_COLUMNS = 1
 """Higher levels make columns of mostly random digits 4 to 7 % larger (measured)."""
-_PAGE_BYTES = 64 << 20
-"""More than a file holds. So each column is one page, and the codec finds words that repeat anywhere in it."""
-_COLUMNS_WITH_STATISTICS = ["user_key", "submitted_at", "outcome"]
+_MOST_BYTES = 64 << 20
+"""More than a page or a dictionary of a file has: only rows divide pages, and no column gives up its dictionary."""
 _CACHE_LIFETIME = timedelta(days=3650)
 """Longer than any process lives. A key that expires in the cache is unwrapped during a scan (decision 0002)."""
 
 
-def encode(rows: pa.Table, *, file_id: FileId, kind: FileKind, raw: Mapping[ColumnClass, bytes]) -> memoryview:
+def encode(
+    rows: pa.Table,
+    *,
+    file_id: FileId,
+    kind: FileKind,
+    raw: Mapping[ColumnClass, bytes],
+    page_rows: int | None = None,
+) -> memoryview:
     """Return rows as the bytes of an encrypted Parquet file of one row group.
+
+    Args:
+        rows: The rows.
+        file_id: The file's id.
+        kind: Their kind.
+        raw: The file's raw keys.
+        page_rows: The rows of a page, the same for every column; `None` for one page a column.
 
     Raises:
         ValueError: the rows have other columns than the register of columns lists.
@@ -50,26 +63,60 @@ def encode(rows: pa.Table, *, file_id: FileId, kind: FileKind, raw: Mapping[Colu
     # A column that is not in the register has no class and no key, so pyarrow would write it in clear.
     if not rows.schema.equals(schema):
         raise ValueError(f"rows for a vault file have other columns than the register's {kind} columns")
+    properties = _encryption_properties(file_id, kind, raw)
+    return memoryview(_encoded([rows], kind, page_rows=page_rows, encryption_properties=properties))
+
+
+def encode_in_clear(tables: Sequence[pa.Table], *, kind: FileKind) -> pa.Buffer:
+    """Return tables of some columns as the row groups of one file in clear, a page a column.
+
+    The file must not leave memory. A column that is a dictionary is encoded with all of this dictionary.
+    """
+    return _encoded(tables, kind, page_rows=None)
+
+
+def encode_empty_row(*, file_id: FileId, kind: FileKind, raw: Mapping[ColumnClass, bytes]) -> memoryview:
+    """Return an encrypted file of one row without values, for its schema and key material."""
+    schema = arrow_schema(kind)
+    row = pa.table([pa.nulls(1, field.type) for field in schema], schema=schema)
+    return encode(row, file_id=file_id, kind=kind, raw=raw)
+
+
+def _encoded(tables: Sequence[pa.Table], kind: FileKind, *, page_rows: int | None, **options: Any) -> pa.Buffer:
+    """Return tables of the same columns as the row groups of one file."""
+    names = set(tables[0].column_names)
+    levels = {_leaf(column): _level(column) for column in columns_of(kind) if column.name in names}
     sink = pa.BufferOutputStream()
     writer = pq.ParquetWriter(
         sink,
-        schema,
+        tables[0].schema,
         version="2.6",
         compression=_CODEC,
-        compression_level=_levels(kind),
-        data_page_size=_PAGE_BYTES,
-        use_dictionary=[column.name for column in columns_of(kind) if column.type is ColumnType.WORD],
-        write_statistics=[name for name in _COLUMNS_WITH_STATISTICS if name in schema.names],
+        compression_level=levels,
+        data_page_size=_MOST_BYTES,
+        dictionary_pagesize_limit=_MOST_BYTES,
+        max_rows_per_page=page_rows or _MOST_BYTES,
+        # Arrow looks whether a page is full after so many rows only.
+        write_batch_size=page_rows or _MOST_BYTES,
+        use_dictionary=[name for name in word_columns(kind) if name in names],
+        # A page is copied by an erasure if nothing beside it names its values. The catalog knows the ranges of a file.
+        write_statistics=False,
         store_schema=False,  # Parquet's own schema says the same; Arrow's would add 3 kB of footer
-        encryption_properties=_encryption_properties(file_id, kind, raw),
+        **options,
     )
     with writer:
-        writer.write_table(rows, row_group_size=max(1, rows.num_rows))
-    return memoryview(sink.getvalue())
+        for table in tables:
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
+    return sink.getvalue()
 
 
 def decode(
-    content: bytes, *, file_id: FileId, raw: Mapping[ColumnClass, bytes], columns: list[str] | None = None
+    content: bytes | memoryview,
+    *,
+    file_id: FileId,
+    raw: Mapping[ColumnClass, bytes],
+    columns: Sequence[str] | None = None,
+    dictionaries: Sequence[str] = (),
 ) -> pa.Table:
     """Return the rows of an encrypted file.
 
@@ -78,6 +125,7 @@ def decode(
         file_id: Its id, by which the footer names its keys.
         raw: Raw keys of the granted classes.
         columns: The columns to read, all of granted classes; every column when `None`.
+        dictionaries: The columns that are returned as the dictionaries that they are stored as.
 
     Raises:
         KeyMissing: the keys are not the file's.
@@ -88,9 +136,10 @@ def decode(
             pa.BufferReader(content),
             decryption_properties=_decryption_properties(file_id, raw),
             pre_buffer=False,  # the bytes are in memory already; buffering would copy them
+            read_dictionary=list(dictionaries),
         )
         with file:
-            return file.read(columns=columns, use_threads=False)
+            return file.read(columns=columns if columns is None else list(columns), use_threads=False)
     except PermissionError:
         raise KeyMissing(f"the keys of file {file_id} do not open it") from None
     except (OSError, pa.ArrowException):
@@ -178,12 +227,14 @@ def _master_key_id(file_id: FileId, column_class: ColumnClass) -> str:
 
 
 @cache
-def _levels(kind: FileKind) -> dict[str, int]:
-    """Return the compression level of each Parquet leaf."""
-    return {
-        _leaf(column): _LEVEL_OF_RANDOM_COLUMNS if column.name in _RANDOM_COLUMNS else _LEVEL
-        for column in columns_of(kind)
-    }
+def word_columns(kind: FileKind) -> tuple[str, ...]:
+    """Return the columns that are stored with a dictionary."""
+    return tuple(column.name for column in columns_of(kind) if column.type is ColumnType.WORD)
+
+
+def _level(column: Column) -> int:
+    """Return the compression level of a column."""
+    return _LEVEL_OF_RANDOM_COLUMNS if column.name in _RANDOM_COLUMNS else _LEVEL
 
 
 def _leaf(column: Column) -> str:

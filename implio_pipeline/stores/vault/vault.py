@@ -14,7 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -31,15 +33,38 @@ from implio_pipeline.domain.faults import fault_of
 from implio_pipeline.domain.file_changes import AppliedDecisions, FileWork, NamedRule, Rewrite
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.hold import RemainingRows
-from implio_pipeline.domain.ids import FileId, FileKind, Outcome, Region, RequestId, TeamId, UserKey
+from implio_pipeline.domain.ids import (
+    ColumnClass,
+    FileId,
+    FileKind,
+    Outcome,
+    Region,
+    RequestId,
+    TeamId,
+    UserKey,
+    sensitive,
+)
 from implio_pipeline.domain.moderation import DEFAULT_QUEUE, QueueEntry
 from implio_pipeline.domain.scope import Coverage, Rule, coverage_of
 from implio_pipeline.ports.vault import Disclosed, FileLook, Vault
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
 from implio_pipeline.stores.vault.describe import describe, measure, users_missed
-from implio_pipeline.stores.vault.encoding import ENCRYPTED_MAGIC, decode, encode
+from implio_pipeline.stores.vault.encoding import (
+    ENCRYPTED_MAGIC,
+    decode,
+    encode,
+    encode_empty_row,
+    encode_in_clear,
+    named_keys,
+    word_columns,
+)
 from implio_pipeline.stores.vault.filters import Finder
+from implio_pipeline.stores.vault.pages.choice import has_pages, is_cheaper_by_page
+from implio_pipeline.stores.vault.pages.faults import Unsuitable
+from implio_pipeline.stores.vault.pages.modules import SealedPages, take_apart
+from implio_pipeline.stores.vault.pages.proof import is_without_rows
+from implio_pipeline.stores.vault.pages.surgery import PagePlan, page_rows, plan_pages, without_rows
 from implio_pipeline.stores.vault.predicate import KEY_TYPE, Mask, Match, match, micros, micros_of, task_keys
 from implio_pipeline.stores.vault.rewrites import (
     compare_decided,
@@ -105,23 +130,18 @@ class EncryptedVault(Vault):
             KeyMissing: the file's keys are gone.
             StorageFailed: the operating system could not read the file.
         """
-        file = sealed.file
-        with _naming(file):
-            content = self._storage.read(file.region, file.path) if is_from_storage else self._storage.read_cached(file)
-            # A damaged or exchanged file is found here, before any of it is decrypted.
-            if len(content) != file.size_bytes or sha256(content).hexdigest() != file.digest:
-                raise FileTampered(
-                    f"file {file.file_id} of team {file.team}, day {file.day}, is not the one the catalog lists"
-                )
-            return self._decoded(sealed, content, columns)
+        with _naming(sealed.file):
+            return self._decoded(sealed, self._content(sealed, is_from_storage=is_from_storage), columns)
 
     @override
     def rewrite(self, work: FileWork) -> Rewrite:
         file = work.sealed.file
         with _naming(file):
             # 1. Read the file, and find the rows to erase. If there are none, because a filter wrongly said yes,
-            #    nothing is written.
-            rows = self.read(work.sealed)
+            #    nothing is written. Of a large file, only what rules compare is read at first.
+            content = self._content(work.sealed)
+            is_large = has_pages(file.rows, page_rows=self._bounds.page_rows)
+            rows = self._decoded(work.sealed, content, rule_columns(file.kind) if is_large else None)
             found = _rows_to_erase(rows, work)
             erased = int(found.mask.sum())
             matched = dict(zip((named.request_id for named in work.named_rules), found.counts, strict=True))
@@ -129,26 +149,82 @@ class EncryptedVault(Vault):
                 return Rewrite(
                     before=file, after=None, is_untouched=True, matched=matched, erased=0, is_same=True, survivors=0
                 )
-            after, is_same, survivors, keys_missed = None, erased == rows.num_rows, 0, 0
-            if erased < rows.num_rows:
-                # 2. Write the other rows under new keys and a new name, and read the new file from storage.
-                after, written = self._write_kept(rows, found.mask, file)
-                again = self._read_back(after, written)
-                # 3. Measure the proof, which `Rewrite.prove` judges. The rows to keep are selected again, by other code
-                #    than for writing, so that one fault cannot hide in both (decision 0001).
-                survivors = int(_rows_to_erase(again, work).mask.sum())
-                is_same = again.equals(rows_between(rows, np.flatnonzero(found.mask)))
-                # A filter that denies a key would hide that person from the next deletion.
-                keys_missed = users_missed(after.file, again)
+            new = _NewFile(after=None, is_same=erased == file.rows, survivors=0, keys_missed=0)
+            if erased < file.rows:
+                # 2. Write the other rows under new keys and a new name, and prove from storage that these are they:
+                #    page by page if that is cheaper.
+                by_page = self._rewrite_pages(work, content, rows, found.mask) if is_large else None
+                if by_page is None and is_large:
+                    rows = self._decoded(work.sealed, content)
+                new = by_page or self._rewrite_whole(work, rows, found.mask)
         return Rewrite(
             before=file,
-            after=after,
+            after=new.after,
             is_untouched=False,
             matched=matched,
             erased=erased,
+            is_same=new.is_same,
+            survivors=new.survivors,
+            keys_missed=new.keys_missed,
+        )
+
+    def _rewrite_whole(self, work: FileWork, rows: pa.Table, erased: Mask) -> "_NewFile":
+        # 1. Write the rows that are kept, and read the new file from storage.
+        after, written = self._write_kept(rows, erased, work.sealed.file)
+        again = self._read_back(after, written)
+        # 2. Measure the proof, which `Rewrite.prove` judges. The rows to keep are selected again, by other code than
+        #    for writing, so that one fault cannot hide in both (decision 0001).
+        return _NewFile(
+            after=after,
+            is_same=again.equals(rows_between(rows, np.flatnonzero(erased))),
+            survivors=int(_rows_to_erase(again, work).mask.sum()),
+            # A filter that denies a key would hide that person from the next deletion.
+            keys_missed=users_missed(after.file, again),
+        )
+
+    def _rewrite_pages(self, work: FileWork, content: bytes, rows: pa.Table, erased: Mask) -> "_NewFile | None":
+        """Rewrite the pages that hold erased rows, and copy the others; `None` if the file must be rewritten whole.
+
+        Args:
+            work: The file and its rules.
+            content: The file's octets.
+            rows: Its rows, with the columns that rules compare.
+            erased: Which rows are erased.
+        """
+        file = work.sealed.file
+        before = _Paged(file, self._keychain.file_keys(file.team, work.sealed.keys))
+        # 1. Take the file apart. A file of another form than those that are written now is rewritten whole.
+        try:
+            old = before.take_apart(content)
+            plan = plan_pages(page_rows(old), ~erased)
+            if not is_cheaper_by_page(touched=len(plan.touched), pages=len(plan.rows)):
+                return None
+            after, written = self._write_pages(old, plan, before, rows)
+        except Unsuitable:
+            return None
+        # 2. Read the new file from storage, and take it apart with its wrapped keys.
+        try:
+            stored = self._stored_again(after.file, written)
+            behind = _Paged(after.file, self._keychain.file_keys(file.team, after.keys))
+            again = self._decoded(after, stored, rule_columns(file.kind))
+        except Exception:
+            self._discard_unlisted(after.file)
+            raise
+        # 3. Measure the proof. What rules compare is decoded by Arrow from the whole file; of the other columns, pages
+        #    that were copied are compared octet by octet, and the others row by row.
+        numbers = np.flatnonzero(erased)
+        is_same = again.equals(rows_between(rows, numbers))
+        try:
+            is_same = is_same and is_without_rows(
+                old, behind.take_apart(stored), numbers, decode_old=before.decode, decode_new=behind.decode
+            )
+        except (Unsuitable, FileTampered, KeyMissing):
+            is_same = False
+        return _NewFile(
+            after=after,
             is_same=is_same,
-            survivors=survivors,
-            keys_missed=keys_missed,
+            survivors=int(_rows_to_erase(again, work).mask.sum()),
+            keys_missed=users_missed(after.file, again),
         )
 
     @override
@@ -377,23 +453,49 @@ class EncryptedVault(Vault):
             raise FileTampered(f"file {file.file_id} has {rows.num_rows} rows, not {file.rows}")
         return rows
 
+    def _content(self, sealed: SealedFile, *, is_from_storage: bool = False) -> bytes:
+        """Return the octets of a file that the catalog lists.
+
+        Raises:
+            FileTampered: storage holds others. They are found before any of it is decrypted.
+        """
+        file = sealed.file
+        content = self._storage.read(file.region, file.path) if is_from_storage else self._storage.read_cached(file)
+        if len(content) != file.size_bytes or sha256(content).hexdigest() != file.digest:
+            raise FileTampered(
+                f"file {file.file_id} of team {file.team}, day {file.day}, is not the one the catalog lists"
+            )
+        return content
+
+    def _stored_again(self, file: VaultFile, written: memoryview) -> bytes:
+        """Return the octets of a new file from storage.
+
+        Raises:
+            FileTampered: storage holds others than were written.
+        """
+        content = self._storage.read(file.region, file.path)
+        # Comparing bytes is 20 times as fast as computing their digest (measured).
+        if not pa.py_buffer(content).equals(pa.py_buffer(written)):
+            raise FileTampered(f"file {file.file_id} of team {file.team}, day {file.day}, is not what was written")
+        return content
+
     def _read_back(self, sealed: SealedFile, written: memoryview) -> pa.Table:
         """Read a new file from storage, and return its rows, decrypted with its wrapped keys. If that fails, delete it.
 
         Raises:
             FileTampered: storage holds other bytes, or they do not decrypt.
         """
-        file = sealed.file
         try:
-            content = self._storage.read(file.region, file.path)
-            _check_same(file, content, written)
-            return self._decoded(sealed, content)
+            return self._decoded(sealed, self._stored_again(sealed.file, written))
         except Exception:
-            # The catalog does not list the file yet. If it cannot be deleted now, housekeeping deletes it. The caller
-            # gets the first failure.
-            with suppress(ImplioError):
-                self.delete(file)
+            self._discard_unlisted(sealed.file)
             raise
+
+    def _discard_unlisted(self, file: VaultFile) -> None:
+        # The catalog does not list the file yet. If it cannot be deleted now, housekeeping deletes it. The caller gets
+        # the first failure.
+        with suppress(ImplioError):
+            self.delete(file)
 
     def _read_for_rules(self, sealed: SealedFile) -> pa.Table:
         return self.read(sealed, columns=rule_columns(sealed.file.kind))
@@ -425,12 +527,67 @@ class EncryptedVault(Vault):
         """Write one file under new keys, durable on return. Returns the file and its bytes."""
         file_id = FileId(secrets.token_hex(16))
         raw, keys = self._keychain.new_file_keys(team, file_id)
-        content = encode(rows, file_id=file_id, kind=kind, raw=raw)
+        page_rows = self._bounds.page_rows if has_pages(rows.num_rows, page_rows=self._bounds.page_rows) else None
+        content = encode(rows, file_id=file_id, kind=kind, raw=raw, page_rows=page_rows)
         file = describe(
             rows, content, file_id=file_id, team=team, region=region, day=day, kind=kind, task_filter=task_filter
         )
         self._storage.write(region, file.path, content)
         return SealedFile(file=file, keys=keys), content
+
+    def _write_pages(
+        self, old: SealedPages, plan: PagePlan, before: "_Paged", rows: pa.Table
+    ) -> tuple[SealedFile, memoryview]:
+        """Write a file again without some rows, page by page. Tests replace this method to plant faults."""
+        file = before.file
+        file_id = FileId(secrets.token_hex(16))
+        raw, keys = self._keychain.new_file_keys(file.team, file_id)
+        empty = encode_empty_row(file_id=file_id, kind=file.kind, raw=raw)
+        content = without_rows(
+            old,
+            plan,
+            skeleton=take_apart(empty, named_keys(file_id, raw).__getitem__),
+            decode=before.decode,
+            encode=partial(encode_in_clear, kind=file.kind),
+        )
+        described = describe(
+            rows.filter(pa.array(plan.kept)),
+            content,
+            file_id=file_id,
+            team=file.team,
+            region=file.region,
+            day=file.day,
+            kind=file.kind,
+            task_filter=file.task_filter,
+        )
+        self._storage.write(file.region, described.path, content)
+        return SealedFile(file=described, keys=keys), content
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _NewFile:
+    """What replaces a file, and what the comparison with it found."""
+
+    after: SealedFile | None
+    is_same: bool
+    survivors: int
+    keys_missed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Paged:
+    """A file that is rewritten page by page, with its raw keys."""
+
+    file: VaultFile
+    raw: Mapping[ColumnClass, bytes] = sensitive()
+
+    def take_apart(self, content: bytes) -> SealedPages:
+        return take_apart(memoryview(content), named_keys(self.file.file_id, self.raw).__getitem__)
+
+    def decode(self, content: bytes | memoryview, columns: Sequence[str] | None) -> pa.Table:
+        """Return columns of octets under the file's keys; words as dictionaries."""
+        words = [name for name in word_columns(self.file.kind) if columns is None or name in columns]
+        return decode(content, file_id=self.file.file_id, raw=self.raw, columns=columns, dictionaries=words)
 
 
 @contextmanager
@@ -445,12 +602,6 @@ def _naming(file: VaultFile) -> Iterator[None]:
     except ImplioError as error:
         fault_of(error, about=file.file_id, day=file.day)
         raise
-
-
-def _check_same(file: VaultFile, content: bytes, written: memoryview) -> None:
-    # Comparing bytes is 20 times as fast as computing their digest (measured).
-    if not pa.py_buffer(content).equals(pa.py_buffer(written)):
-        raise FileTampered(f"file {file.file_id} of team {file.team}, day {file.day}, is not what was written")
 
 
 def _rows_to_erase(rows: pa.Table, work: FileWork) -> Match:

@@ -1,0 +1,131 @@
+"""Prove that a vault file is another one without some of its rows, and that it has nothing of these rows.
+
+This module does not use what `surgery.py` decided: it takes the erased rows, both files and their keys, and finds out
+which pages were copied. Both share `modules.py`. So Arrow opens the new file too, with its key material, and decodes
+every page that was changed.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from implio_pipeline.stores.vault.pages import modules as m
+from implio_pipeline.stores.vault.pages.modules import Leaf, SealedPages
+from implio_pipeline.stores.vault.pages.surgery import Decode, decode_pages, page_rows
+
+Numbers = npt.NDArray[np.int64]
+"""Row numbers, in ascending order."""
+
+
+def is_without_rows(
+    old: SealedPages, new: SealedPages, erased: Numbers, *, decode_old: Decode, decode_new: Decode
+) -> bool:
+    """Return whether the new file is the old one without the erased rows, and has no value that only these had.
+
+    Raises:
+        Unsuitable: a file has another form, or does not open.
+    """
+    return _Comparison(old, new, erased, decode_old=decode_old, decode_new=decode_new).is_right()
+
+
+class _Comparison:
+    def __init__(
+        self, old: SealedPages, new: SealedPages, erased: Numbers, *, decode_old: Decode, decode_new: Decode
+    ) -> None:
+        self._old, self._new = old, new
+        self._decode_old, self._decode_new = decode_old, decode_new
+        self._old_rows, self._new_rows = page_rows(old), page_rows(new)
+        edges = list(pairwise(accumulate(self._old_rows, initial=0)))
+        self._erased = erased
+        # The erased rows of each page, counted from its first.
+        self._erased_of = [
+            erased[np.searchsorted(erased, begin) : np.searchsorted(erased, end)] - begin for begin, end in edges
+        ]
+        # Old and new numbers of pages of which rows are left.
+        left = [page for page, count in enumerate(self._old_rows) if len(self._erased_of[page]) < count]
+        self._pairs = list(zip(left, range(len(left)), strict=True))
+        self._copied = [(before, after) for before, after in self._pairs if not len(self._erased_of[before])]
+        self._changed = [(before, after) for before, after in self._pairs if len(self._erased_of[before])]
+
+    def is_right(self) -> bool:
+        # 1. Same columns in the same order, as many pages as must be left, and as many rows in each.
+        if [leaf.path for leaf in self._old.leaves] != [leaf.path for leaf in self._new.leaves]:
+            return False
+        if self._old.footer[m.FILE_SCHEMA] != self._new.footer[m.FILE_SCHEMA]:
+            return False
+        if self._new_rows != [self._old_rows[before] - len(self._erased_of[before]) for before, _ in self._pairs]:
+            return False
+        # 2. No nonce is used twice, in one file or in both.
+        nonces = self._new.nonces()
+        if len({*nonces, *self._old.nonces()}) < len(nonces) + len(set(self._old.nonces())):
+            return False
+        # 3. Copied pages are equal octet by octet. Columns of which they are not were encoded again: their rows are
+        #    compared as a whole.
+        pairs = zip(self._old.leaves, self._new.leaves, strict=True)
+        encoded_again = [before.path[0] for before, after in pairs if not self._is_copied(before, after)]
+        if encoded_again and not self._has_same_rows(encoded_again):
+            return False
+        # 4. Changed pages have the rows that must be left.
+        olds = decode_pages(self._old, self._old_rows, self._touched(), self._decode_old)
+        news = decode_pages(self._new, self._new_rows, [after for _, after in self._changed], self._decode_new)
+        old_pages = dict(zip(self._touched(), map(_dense, olds), strict=True))
+        new_pages = [_dense(page) for page in news]
+        if any(
+            not page.equals(_between(old_pages[before], self._erased_of[before]))
+            for page, (before, _) in zip(new_pages, self._changed, strict=True)
+        ):
+            return False
+        # 5. No dictionary has a value that only erased rows had.
+        return not any(
+            self._keeps_a_value(leaf.path[0], old_pages, new_pages) for leaf in self._new.leaves if leaf.has_dictionary
+        )
+
+    def _touched(self) -> list[int]:
+        return [page for page, erased in enumerate(self._erased_of) if len(erased)]
+
+    def _is_copied(self, before: Leaf, after: Leaf) -> bool:
+        if before.has_dictionary is not after.has_dictionary:
+            return False
+        if before.has_dictionary and self._old.dictionary(before) != self._new.dictionary(after):
+            return False
+        return all(
+            self._old.header(before, page) == self._new.header(after, number)
+            and self._old.body(before, page) == self._new.body(after, number)
+            for page, number in self._copied
+        )
+
+    def _has_same_rows(self, names: Sequence[str]) -> bool:
+        before = _dense(self._decode_old(self._old.octets, names))
+        after = _dense(self._decode_new(self._new.octets, names))
+        return bool(after.equals(_between(before, self._erased)))
+
+    def _keeps_a_value(self, name: str, old_pages: dict[int, pa.Table], new_pages: list[pa.Table]) -> bool:
+        erased = set[str | None]()
+        for page, rows in old_pages.items():
+            erased |= set(rows[name].take(pa.array(self._erased_of[page])).to_pylist())
+        suspected = erased - {None}
+        for rows in new_pages:
+            suspected -= set(rows[name].unique().to_pylist())
+        if not suspected:
+            return False
+        column = self._decode_new(self._new.octets, [name])[name]
+        dictionaries = {value for chunk in column.chunks for value in chunk.dictionary.to_pylist()}
+        return bool(suspected & dictionaries - set(column.unique().to_pylist()))
+
+
+def _between(rows: pa.Table, erased: Numbers) -> pa.Table:
+    """Return all rows except those with these numbers, as slices."""
+    edges = pairwise([-1, *erased.tolist(), rows.num_rows])
+    return pa.concat_tables([rows.slice(begin + 1, end - begin - 1) for begin, end in edges if end > begin + 1])
+
+
+def _dense(rows: pa.Table) -> pa.Table:
+    """Return rows without dictionaries."""
+    fields = [
+        pa.field(field.name, field.type.value_type) if pa.types.is_dictionary(field.type) else field
+        for field in rows.schema
+    ]
+    return rows.cast(pa.schema(fields))
