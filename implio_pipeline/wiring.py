@@ -172,7 +172,7 @@ class OpenHome:
         return EncryptedVault(
             self.storage,
             self.keychain,
-            bounds=Bounds(rows=self.settings.rows_per_file),
+            bounds=Bounds(rows=self.settings.rows_per_file, page_rows=self.settings.rows_per_page),
             threads=self.threads,
         )
 

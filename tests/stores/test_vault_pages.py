@@ -39,7 +39,7 @@ from implio_pipeline.stores.vault.pages import surgery
 from implio_pipeline.stores.vault.pages.faults import Unsuitable
 from implio_pipeline.stores.vault.pages.modules import SealedPages, take_apart
 from implio_pipeline.stores.vault.pages.proof import is_without_rows
-from implio_pipeline.stores.vault.pages.surgery import Rows, page_rows, plan_pages, without_rows
+from implio_pipeline.stores.vault.pages.surgery import Rows, decode_pages, page_rows, plan_pages, without_rows
 from implio_pipeline.stores.vault.pages.thrift import BINARY, STRUCT, Field, decode_struct, encode_struct
 from implio_pipeline.stores.vault.vault import EncryptedVault
 
@@ -73,9 +73,11 @@ class Keyed:
 
 def rewritten(old: SealedPages, before: Keyed, after: Keyed, kept: Rows) -> memoryview:
     """Return the octets of a file without the rows that are not kept."""
+    plan = plan_pages(page_rows(old), kept)
     return without_rows(
         old,
-        plan_pages(page_rows(old), kept),
+        plan,
+        surgery.decode_pages(old, plan.rows, plan.touched, before.decode),
         skeleton=after.skeleton(),
         decode=before.decode,
         encode=partial(encode_in_clear, kind=before.kind),
@@ -83,9 +85,11 @@ def rewritten(old: SealedPages, before: Keyed, after: Keyed, kept: Rows) -> memo
 
 
 def is_proven(old: SealedPages, new: bytes | memoryview, before: Keyed, after: Keyed, kept: Rows) -> bool:
+    plan = surgery.plan_pages(page_rows(old), kept)
+    touched = decode_pages(old, plan.rows, plan.touched, before.decode)
     try:
         return is_without_rows(
-            old, after.apart(new), np.flatnonzero(~kept), decode_old=before.decode, decode_new=after.decode
+            old, after.apart(new), np.flatnonzero(~kept), touched, decode_old=before.decode, decode_new=after.decode
         )
     except (Unsuitable, FileTampered, KeyMissing):
         return False
@@ -259,12 +263,12 @@ def uses_one_nonce_for_all(patch: pytest.MonkeyPatch) -> None:
 def forgets_whose_key_a_column_has(patch: pytest.MonkeyPatch) -> None:
     real = surgery.without_rows
 
-    def forgetful(old: SealedPages, plan: Any, *, skeleton: SealedPages, **known: Any) -> memoryview:
+    def forgetful(old: SealedPages, *known: Any, skeleton: SealedPages, **named: Any) -> memoryview:
         leaves = [
             replace(leaf, chunk={number: field for number, field in leaf.chunk.items() if number != m.CHUNK_KEY})
             for leaf in skeleton.leaves
         ]
-        return real(old, plan, skeleton=replace(skeleton, leaves=tuple(leaves)), **known)
+        return real(old, *known, skeleton=replace(skeleton, leaves=tuple(leaves)), **named)
 
     patch.setitem(globals(), "without_rows", forgetful)
 

@@ -64,7 +64,7 @@ from implio_pipeline.stores.vault.pages.choice import has_pages, is_cheaper_by_p
 from implio_pipeline.stores.vault.pages.faults import Unsuitable
 from implio_pipeline.stores.vault.pages.modules import SealedPages, take_apart
 from implio_pipeline.stores.vault.pages.proof import is_without_rows
-from implio_pipeline.stores.vault.pages.surgery import PagePlan, page_rows, plan_pages, without_rows
+from implio_pipeline.stores.vault.pages.surgery import PagePlan, decode_pages, page_rows, plan_pages, without_rows
 from implio_pipeline.stores.vault.predicate import KEY_TYPE, Mask, Match, match, micros, micros_of, task_keys
 from implio_pipeline.stores.vault.rewrites import (
     compare_decided,
@@ -199,7 +199,8 @@ class EncryptedVault(Vault):
             plan = plan_pages(page_rows(old), ~erased)
             if not is_cheaper_by_page(touched=len(plan.touched), pages=len(plan.rows)):
                 return None
-            after, written = self._write_pages(old, plan, before, rows)
+            touched = decode_pages(old, plan.rows, plan.touched, before.decode)
+            after, written = self._write_pages(old, plan, touched, before, rows)
         except Unsuitable:
             return None
         # 2. Read the new file from storage, and take it apart with its wrapped keys.
@@ -216,7 +217,12 @@ class EncryptedVault(Vault):
         is_same = again.equals(rows_between(rows, numbers))
         try:
             is_same = is_same and is_without_rows(
-                old, behind.take_apart(stored), numbers, decode_old=before.decode, decode_new=behind.decode
+                old,
+                behind.take_apart(stored),
+                numbers,
+                touched,
+                decode_old=before.decode,
+                decode_new=behind.decode,
             )
         except (Unsuitable, FileTampered, KeyMissing):
             is_same = False
@@ -536,7 +542,7 @@ class EncryptedVault(Vault):
         return SealedFile(file=file, keys=keys), content
 
     def _write_pages(
-        self, old: SealedPages, plan: PagePlan, before: "_Paged", rows: pa.Table
+        self, old: SealedPages, plan: PagePlan, touched: Sequence[pa.Table], before: "_Paged", rows: pa.Table
     ) -> tuple[SealedFile, memoryview]:
         """Write a file again without some rows, page by page. Tests replace this method to plant faults."""
         file = before.file
@@ -546,6 +552,7 @@ class EncryptedVault(Vault):
         content = without_rows(
             old,
             plan,
+            touched,
             skeleton=take_apart(empty, named_keys(file_id, raw).__getitem__),
             decode=before.decode,
             encode=partial(encode_in_clear, kind=file.kind),

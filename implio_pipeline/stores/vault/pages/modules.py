@@ -118,9 +118,9 @@ def data_header(octets: bytes) -> DataHeader:
 
 
 def _number(octets: bytes) -> int:
-    # Zigzag of groups of seven bits, the lowest first. A sign cannot be: a negative number is refused by its size.
+    # Seven bits an octet, the lowest first. The last bit is the sign, and a size has none.
     number = 0
-    for octet in reversed(octets):
+    for octet in octets[::-1]:
         number = number << 7 | octet & 127
     return number >> 1
 

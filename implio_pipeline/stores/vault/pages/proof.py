@@ -21,37 +21,63 @@ Numbers = npt.NDArray[np.int64]
 
 
 def is_without_rows(
-    old: SealedPages, new: SealedPages, erased: Numbers, *, decode_old: Decode, decode_new: Decode
+    old: SealedPages,
+    new: SealedPages,
+    erased: Numbers,
+    touched: Sequence[pa.Table],
+    *,
+    decode_old: Decode,
+    decode_new: Decode,
 ) -> bool:
     """Return whether the new file is the old one without the erased rows, and has no value that only these had.
+
+    Args:
+        old: The file that lost rows.
+        new: The file that replaces it, as storage has it.
+        erased: The numbers of the erased rows in the old file.
+        touched: The decoded pages of the old file that have erased rows.
+        decode_old: Decodes columns under the keys of the old file.
+        decode_new: Decodes columns under the keys of the new file.
 
     Raises:
         Unsuitable: a file has another form, or does not open.
     """
-    return _Comparison(old, new, erased, decode_old=decode_old, decode_new=decode_new).is_right()
+    return _Comparison(old, new, erased, touched, decode_old=decode_old, decode_new=decode_new).is_right()
 
 
 class _Comparison:
     def __init__(
-        self, old: SealedPages, new: SealedPages, erased: Numbers, *, decode_old: Decode, decode_new: Decode
+        self,
+        old: SealedPages,
+        new: SealedPages,
+        erased: Numbers,
+        touched: Sequence[pa.Table],
+        *,
+        decode_old: Decode,
+        decode_new: Decode,
     ) -> None:
         self._old, self._new = old, new
         self._decode_old, self._decode_new = decode_old, decode_new
         self._old_rows, self._new_rows = page_rows(old), page_rows(new)
-        edges = list(pairwise(accumulate(self._old_rows, initial=0)))
         self._erased = erased
         # The erased rows of each page, counted from its first.
         self._erased_of = [
-            erased[np.searchsorted(erased, begin) : np.searchsorted(erased, end)] - begin for begin, end in edges
+            erased[np.searchsorted(erased, begin) : np.searchsorted(erased, end)] - begin
+            for begin, end in pairwise(accumulate(self._old_rows, initial=0))
         ]
+        numbers = [page for page, rows in enumerate(self._erased_of) if len(rows)]
+        self._touched = dict(zip(numbers, map(_dense, touched), strict=False))
+        self._has_all_touched = [page.num_rows for page in touched] == [self._old_rows[page] for page in numbers]
         # Old and new numbers of pages of which rows are left.
         left = [page for page, count in enumerate(self._old_rows) if len(self._erased_of[page]) < count]
         self._pairs = list(zip(left, range(len(left)), strict=True))
-        self._copied = [(before, after) for before, after in self._pairs if not len(self._erased_of[before])]
-        self._changed = [(before, after) for before, after in self._pairs if len(self._erased_of[before])]
+        self._copied = [(before, after) for before, after in self._pairs if before not in self._touched]
+        self._changed = [(before, after) for before, after in self._pairs if before in self._touched]
 
     def is_right(self) -> bool:
         # 1. Same columns in the same order, as many pages as must be left, and as many rows in each.
+        if not self._has_all_touched:
+            return False
         if [leaf.path for leaf in self._old.leaves] != [leaf.path for leaf in self._new.leaves]:
             return False
         if self._old.footer[m.FILE_SCHEMA] != self._new.footer[m.FILE_SCHEMA]:
@@ -59,8 +85,8 @@ class _Comparison:
         if self._new_rows != [self._old_rows[before] - len(self._erased_of[before]) for before, _ in self._pairs]:
             return False
         # 2. No nonce is used twice, in one file or in both.
-        nonces = self._new.nonces()
-        if len({*nonces, *self._old.nonces()}) < len(nonces) + len(set(self._old.nonces())):
+        nonces, used = self._new.nonces(), set(self._old.nonces())
+        if len(used.union(nonces)) < len(nonces) + len(used):
             return False
         # 3. Copied pages are equal octet by octet. Columns of which they are not were encoded again: their rows are
         #    compared as a whole.
@@ -69,22 +95,13 @@ class _Comparison:
         if encoded_again and not self._has_same_rows(encoded_again):
             return False
         # 4. Changed pages have the rows that must be left.
-        olds = decode_pages(self._old, self._old_rows, self._touched(), self._decode_old)
-        news = decode_pages(self._new, self._new_rows, [after for _, after in self._changed], self._decode_new)
-        old_pages = dict(zip(self._touched(), map(_dense, olds), strict=True))
-        new_pages = [_dense(page) for page in news]
-        if any(
-            not page.equals(_between(old_pages[before], self._erased_of[before]))
-            for page, (before, _) in zip(new_pages, self._changed, strict=True)
-        ):
-            return False
+        numbers = [after for _, after in self._changed]
+        changed = [_dense(page) for page in decode_pages(self._new, self._new_rows, numbers, self._decode_new)]
+        for page, (before, _) in zip(changed, self._changed, strict=True):
+            if not page.equals(_between(self._touched[before], self._erased_of[before])):
+                return False
         # 5. No dictionary has a value that only erased rows had.
-        return not any(
-            self._keeps_a_value(leaf.path[0], old_pages, new_pages) for leaf in self._new.leaves if leaf.has_dictionary
-        )
-
-    def _touched(self) -> list[int]:
-        return [page for page, erased in enumerate(self._erased_of) if len(erased)]
+        return not any(self._keeps_a_value(leaf.path[0], changed) for leaf in self._new.leaves if leaf.has_dictionary)
 
     def _is_copied(self, before: Leaf, after: Leaf) -> bool:
         if before.has_dictionary is not after.has_dictionary:
@@ -102,12 +119,12 @@ class _Comparison:
         after = _dense(self._decode_new(self._new.octets, names))
         return bool(after.equals(_between(before, self._erased)))
 
-    def _keeps_a_value(self, name: str, old_pages: dict[int, pa.Table], new_pages: list[pa.Table]) -> bool:
+    def _keeps_a_value(self, name: str, changed: Sequence[pa.Table]) -> bool:
         erased = set[str | None]()
-        for page, rows in old_pages.items():
+        for page, rows in self._touched.items():
             erased |= set(rows[name].take(pa.array(self._erased_of[page])).to_pylist())
         suspected = erased - {None}
-        for rows in new_pages:
+        for rows in changed:
             suspected -= set(rows[name].unique().to_pylist())
         if not suspected:
             return False

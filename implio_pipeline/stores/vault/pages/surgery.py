@@ -125,13 +125,20 @@ def decode_pages(file: SealedPages, rows: list[int], pages: Sequence[int], decod
 
 
 def without_rows(
-    old: SealedPages, plan: PagePlan, *, skeleton: SealedPages, decode: Decode, encode: Encode
+    old: SealedPages,
+    plan: PagePlan,
+    touched: Sequence[pa.Table],
+    *,
+    skeleton: SealedPages,
+    decode: Decode,
+    encode: Encode,
 ) -> memoryview:
     """Return the file without the rows that are not kept.
 
     Args:
         old: The file that loses rows.
         plan: Which rows are kept.
+        touched: The decoded pages that lose rows.
         skeleton: A file that Arrow wrote under the new keys. Its key material and schema are used, and no page.
         decode: Decodes columns under the keys of the old file.
         encode: Encodes pages.
@@ -141,13 +148,12 @@ def without_rows(
     """
     if skeleton.footer[m.FILE_SCHEMA] != old.footer[m.FILE_SCHEMA]:
         raise Unsuitable("the file has another schema than files that are written now")
-    # 1. Decode the pages that lose rows, and drop these rows.
-    touched = dict(zip(plan.touched, decode_pages(old, plan.rows, plan.touched, decode), strict=True))
-    kept = [page.filter(pa.array(plan.kept_of[number])) for number, page in touched.items()]
-    # 2. Encode what is left of them, each as a row group of its own. Columns whose dictionary loses a value are encoded
-    #    again as a whole, since their pages name places in the dictionary.
-    losing = _columns_that_lose_a_value(old, plan, touched, decode)
+    # 1. Encode what is left of the touched pages, each as a row group of its own.
+    by_number = dict(zip(plan.touched, touched, strict=True))
+    kept = [page.filter(pa.array(plan.kept_of[number])) for number, page in by_number.items()]
     changed = _encoded_pages([page for page in kept if page.num_rows], encode)
+    # 2. Columns whose dictionary loses a value are encoded again as a whole, since their pages name places in it.
+    losing = _columns_that_lose_a_value(old, plan, by_number, decode)
     compacted = _encoded_pages(_without_unused_values(plan, losing), encode)
     # 3. Write column after column: its dictionary, then the pages, copied or changed.
     written, chunks, uncompressed = _Written(), [], 0
