@@ -28,6 +28,7 @@ demo: env  ## Run the whole pipeline on 20,000 realistic items, in ./data.
 	@$(BIN)/implio --home $(HOME_DIR) demo
 
 cluster-demo: env  ## Run the demo on real servers: PostgreSQL, S3, Redis, OpenBao, workers that are killed.
+	@$(BIN)/python -m compileall -q implio_pipeline tests
 	@PYTHONPATH=tests $(BIN)/python deploy/cluster_demo.py
 
 ui: env  ## Open Dagster's UI on http://127.0.0.1:3000 for the same home.

