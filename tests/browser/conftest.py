@@ -114,7 +114,7 @@ def tab(chromium: Any, served: Served) -> Iterator[Callable[..., Any]]:
         context = chromium.new_context(
             base_url=served.address, **({"viewport": {"width": 1100, "height": 900}} | known)
         )
-        context.set_default_timeout(8_000)
+        context.set_default_timeout(120_000)  # a bound for a busy machine
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)

@@ -221,6 +221,12 @@ def test_an_epoch_renews_the_keys_of_touched_teams_only_and_none_closes_while_no
     assert {key.root_key_id.rpartition("/")[2] for team in (ADS, CARS) for key in keys[team]} == {"2"}
     assert close_epoch(home.services).epochs_destroyed == 2, "whoever asks for it may close one"
 
+    home.clock.pass_by(timedelta(hours=49))
+    home.ask(ByUser(user_id="bob"))
+    erase(home.services)
+    assert job.waits(home.services).batches, "the next look closes it"
+    assert audit(home.services).findings == [], "what was deleted a moment ago is not late"
+
 
 def test_rotating_one_team_renews_what_else_was_touched_in_its_region_so_that_the_entry_is_true(home: Home) -> None:
     other = add_team(home.services, "other", region=Region("eu")).team

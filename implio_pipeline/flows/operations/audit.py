@@ -61,7 +61,7 @@ from implio_pipeline.flows.access.authorize import read_log_faults
 from implio_pipeline.flows.access.grants import revived_grants
 from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.ledger_state import LedgerState
-from implio_pipeline.flows.operations.epochs import epoch_open_since
+from implio_pipeline.flows.operations.epochs import oldest_deletion_at
 from implio_pipeline.flows.operations.housekeep import STRAY_AGE
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.keychain import Keychain
@@ -349,9 +349,12 @@ def _key_findings(keychain: Keychain, team: TeamId) -> Iterator[AuditFinding]:
 
 
 def _epoch_findings(services: Services) -> Iterator[AuditFinding]:
-    """Look since when deleted keys wait to become useless. Twice the time of an epoch is late."""
+    """Look since when deleted keys wait to become useless. Twice the time of an epoch is late.
+
+    An epoch may be open for long because nothing was deleted, so its age does not say that.
+    """
     with suppress(LedgerBroken):  # another part reports it
-        since = epoch_open_since(services)
+        since = oldest_deletion_at(services)
         is_late = is_epoch_over(since, length=2 * services.epoch_length, now=services.clock.now())
         if since is not None and is_late:
             words = f"keys deleted since {instant_text(since)} are not destroyed: the epoch was not closed"

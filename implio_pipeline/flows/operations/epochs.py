@@ -49,6 +49,23 @@ def epoch_open_since(services: Services) -> datetime | None:
     return teams.first_key_at()
 
 
+def oldest_deletion_at(services: Services) -> datetime | None:
+    """Return when the oldest deletion was checked whose keys wait to be destroyed; `None` if none waits.
+
+    Where only keys wait that no receipt is about, nothing says when they were deleted. Then it is the time since which
+    the epoch is open.
+
+    Raises:
+        LedgerBroken: the ledger is missing, or an entry cannot be read.
+    """
+    since = epoch_open_since(services)
+    if since is None:
+        return None
+    regions = regions_in_use(services)
+    uncovered = _uncovered_receipts(services.ledger, _last_epochs(services.ledger, regions), regions)
+    return min((receipt.checked_at for receipt in uncovered), default=since)
+
+
 def regions_in_use(services: Services) -> frozenset[Region]:
     """Return the regions that have teams."""
     return frozenset(services.catalog.teams.regions().values())
