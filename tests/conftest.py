@@ -32,6 +32,7 @@ make_homes_with_databases()  # with TEST_CATALOG=postgresql
 watch_openings()
 settings.register_profile("any machine", deadline=None, max_examples=examples(100))
 settings.load_profile("any machine")  # on a busy machine 10 ms may become a second
+_FLOWS = Path(__file__).parent / "flows"
 _LONG = tuple(Path(__file__).parent / folder for folder in ("end_to_end", "reliability"))
 
 
@@ -42,12 +43,20 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run the files first whose tests wait for other processes. At the end, one worker would wait for the other."""
+    """Run the files early whose tests wait for other processes. At the end, one worker would wait for the other.
+
+    On PostgreSQL the flows come before them: in `.ci/run` they compute while the run on SQLite waits.
+    """
     if ON_POSTGRESQL:
         about_sqlite = [item for item in items if item.get_closest_marker("only_sqlite")]
         items[:] = [item for item in items if item not in about_sqlite]
         config.hook.pytest_deselected(items=about_sqlite)
-    items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in _LONG))
+    early = [_FLOWS, *_LONG] if ON_POSTGRESQL else _LONG
+    places = {
+        item: next((place for place, each in enumerate(early) if item.path.is_relative_to(each)), len(early))
+        for item in items
+    }
+    items.sort(key=places.__getitem__)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:

@@ -69,13 +69,15 @@ def test_parts_with_one_seed_try_together_what_one_run_tries(monkeypatch: pytest
     assert has_each_part_first == {True, False}, "one database would always have the first calls"
 
 
-def test_some_seed_or_other_chooses_every_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen: dict[str, int] = {}
+def test_each_seed_chooses_one_group_of_files_and_all_groups_together_are_every_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = [f"file-{number}.py" for number in range(40)]
+    groups: set[tuple[str, ...]] = set()
     for seed in range(100):
         monkeypatch.setattr(depth, "SEED", str(seed))
-        for file in ("a.py", "b.py"):
-            chosen[file] = chosen.get(file, 0) + depth.is_chosen(file, of=4)
-            assert depth.is_chosen(file, of=1)
+        groups.add(tuple(file for file in files if depth.is_chosen(file, of=4)))
+        assert all(depth.is_chosen(file, of=1) for file in files)
 
-    assert min(chosen.values()) > 0
-    assert max(chosen.values()) < 100
+    assert len(groups) == 4
+    assert sorted(file for group in groups for file in group) == sorted(files)

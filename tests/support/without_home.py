@@ -2,7 +2,8 @@
 
 * Those whose outcome the database of homes cannot change. Whoever opens a home in a test file of `WITHOUT_HOME` fails
   with an instruction, on every database.
-* With `TEST_EDGES=N`, as in `.ci/run`, N - 1 of N files of `EDGES`: the seed chooses. `make test-postgresql` runs all.
+* With `TEST_EDGES=N`, as in `.ci/run`, all but one of N groups of the files of `EDGES`. The seed chooses the group, so
+  some commits together run all. `make test-postgresql` runs all at once.
 """
 
 import os
