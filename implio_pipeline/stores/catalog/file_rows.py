@@ -1,14 +1,13 @@
 """Rows of vault files as domain values, and sums over a team's live files."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import date, timedelta
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Select, and_, func, literal, select
+from sqlalchemy import Column, ColumnElement, Connection, LargeBinary, Row, Select, and_, func, literal, select
 
 from implio_pipeline.domain.errors import CatalogTampered
 from implio_pipeline.domain.files import VaultFile
@@ -18,9 +17,8 @@ from implio_pipeline.stores.catalog.row_macs import RAW_FILE, RowMacs
 from implio_pipeline.stores.catalog.tables import FileState, vault_files
 
 _NAMES = tuple(field.name for field in fields(VaultFile))
-_RAW_NAMES = [name for name in RAW_FILE if name in _NAMES]
-_raw_values = itemgetter(*(place for place, name in enumerate(RAW_FILE) if name in _NAMES))
 _FILTERS_DIGEST = list(RAW_FILE).index("filters")
+_ROWS_AT_ONCE = 1_000
 _BOTH_FILTERS = ("user_filter", "task_filter")
 
 WHOLE = select(*RAW_FILE.values(), *(vault_files.c[name] for name in _BOTH_FILTERS))
@@ -47,25 +45,45 @@ def files_of(connection: Connection, query: Select[Any], *, is_checked: bool = T
         CatalogTampered: a row, or the filters of one, were altered.
     """
     macs = RowMacs.of(connection) if is_checked else None
-    for row in connection.execute(query):
-        user_filter, task_filter = tuple[Any, ...](row)[-2:]
-        if macs is not None:
-            macs.check_file(row)
-            # An altered filter would hide a file from the erasure that has to find it.
-            is_read = user_filter or task_filter
-            if is_read and macs.filters_digest(user_filter, task_filter) != row[_FILTERS_DIGEST]:
-                raise CatalogTampered(f"the membership filters of file {row[0]} were altered", about=row[0])
-        values = dict(zip(_RAW_NAMES, _raw_values(row), strict=True))
-        try:
-            # As the column types of the table do it, but once for values that repeat in thousands of rows.
-            values["day"] = _day(values["day"])
-            values["kind"] = _KINDS[values["kind"]]
-            values["outcomes"] = dict(_outcomes(values["outcomes"]))
-            for name in ("first_submitted_at", "last_submitted_at"):
-                values[name] = EPOCH + timedelta(microseconds=values[name])
-        except (KeyError, TypeError, ValueError, OverflowError):
-            raise CatalogTampered(f"the catalog's row of file {row[0]} cannot be read", about=row[0]) from None
-        yield VaultFile(**values, user_filter=user_filter, task_filter=task_filter)
+    for some in connection.execute(query).partitions(_ROWS_AT_ONCE):
+        for row in some:
+            if macs is not None:
+                macs.check_file(row)
+                # An altered filter would hide a file from the erasure that has to find it.
+                user_filter, task_filter = row[-2:]
+                is_read = user_filter or task_filter
+                if is_read and macs.filters_digest(user_filter, task_filter) != row[_FILTERS_DIGEST]:
+                    raise CatalogTampered(f"the membership filters of file {row[0]} were altered", about=row[0])
+            yield _file_of(row)
+
+
+def _file_of(row: Row[Any]) -> VaultFile:
+    # Unpacked by place: names and column types would take twice as long for a team of 30,000 files.
+    values: Sequence[Any] = row
+    file_id, team, region, day, kind, rows, size_bytes, digest, low_key, high_key, *others = values
+    anonymous_rows, first, last, outcomes, most_of_one_user, _, _, user_filter, task_filter = others
+    try:
+        return VaultFile(
+            file_id=file_id,
+            team=team,
+            region=region,
+            day=_day(day),
+            kind=_KINDS[kind],
+            rows=rows,
+            size_bytes=size_bytes,
+            digest=digest,
+            low_key=low_key,
+            high_key=high_key,
+            anonymous_rows=anonymous_rows,
+            most_of_one_user=most_of_one_user,
+            first_submitted_at=EPOCH + timedelta(microseconds=first),
+            last_submitted_at=EPOCH + timedelta(microseconds=last),
+            outcomes=dict(_outcomes(outcomes)),
+            user_filter=user_filter,
+            task_filter=task_filter,
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise CatalogTampered(f"the catalog's row of file {file_id} cannot be read", about=file_id) from None
 
 
 _KINDS = {kind.value: kind for kind in FileKind}
