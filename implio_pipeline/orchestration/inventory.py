@@ -3,7 +3,7 @@
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from html import escape
 from typing import Any
@@ -142,7 +142,17 @@ def _picture(manifest: Manifest, teams: Sequence[Team], items: Mapping[str, int]
 
 
 def _items_of(manifest: Manifest, team: Team) -> list[VaultFile]:
-    return [file for file in manifest.files(team.team, is_filtered=False) if file.kind is FileKind.ITEMS]
+    """Return a team's files of items, those of a day as one: of some teams at once, all would not fit into memory."""
+    by_day: dict[date, VaultFile] = {}
+    for file in manifest.files(team.team, is_filtered=False):
+        if file.kind is FileKind.ITEMS:
+            more = by_day.get(file.day)
+            if more is not None:
+                file = replace(  # noqa: PLW2901
+                    file, rows=file.rows + more.rows, outcomes=Counter(file.outcomes) + Counter(more.outcomes)
+                )
+            by_day[file.day] = file
+    return list(by_day.values())
 
 
 def _row(row: _AgeRow, *, top: int, longest: int) -> Iterator[str]:

@@ -50,7 +50,8 @@ def count_partition(opened: OpenHome, partition: Partition) -> dict[str, int]:
 def update_teams(instance: dg.DagsterInstance, opened: OpenHome, teams: Iterable[TeamId]) -> None:
     """Add the partitions of teams that have items, and delete those of teams that have none."""
     known = set(instance.get_dynamic_partitions(_TEAM))
-    has_items = {team: opened.catalog.manifest.items(team) > 0 for team in teams}
+    not_empty = opened.catalog.manifest.teams()
+    has_items = {team: team in not_empty for team in teams}
     instance.add_dynamic_partitions(_TEAM, [team for team, is_there in has_items.items() if is_there])
     for team in known & {team for team, is_there in has_items.items() if not is_there}:
         instance.delete_dynamic_partition(_TEAM, team)

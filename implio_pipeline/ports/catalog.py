@@ -172,7 +172,13 @@ class Manifest(Protocol):
         """Return when the newest item was submitted that a live file of this kind holds."""
 
     def partitions(
-        self, team: TeamId | None = None, *, rows_below: int | None = None, from_files: int = 1
+        self,
+        team: TeamId | None = None,
+        *,
+        since: date | None = None,
+        rows_below: int | None = None,
+        from_files: int = 1,
+        rows_per_file: int | None = None,
     ) -> Iterator[PartitionSum]:
         """Yield the sums of each partition, by team and day, a page at a time: no file's row is returned.
 
@@ -180,8 +186,10 @@ class Manifest(Protocol):
 
         Args:
             team: Whose; of all teams when `None`.
+            since: Only of this day and later ones. No others are read.
             rows_below: Count only files with fewer rows.
             from_files: Only partitions with at least so many files of a kind.
+            rows_per_file: Leave out most of the partitions of which `has_too_many` is false with this number.
         """
 
     def unknown(self, paths: Sequence[str]) -> frozenset[str]:
@@ -225,8 +233,11 @@ class Manifest(Protocol):
             TeamUnknown: there is no such team.
         """
 
-    def files_to_unlink(self) -> list[VaultFile]:
-        """Return the files that a commit replaced or dropped, and that are still in storage."""
+    def files_to_unlink(self) -> Iterator[list[VaultFile]]:
+        """Yield the files that a commit replaced or dropped, and that are still in storage, without filters.
+
+        They are read in pages, since the erasure of a large team leaves hundreds of thousands.
+        """
 
     def forget_unlinked(self, files: Sequence[VaultFile]) -> None:
         """Forget files that were unlinked. Live files are ignored."""
@@ -236,6 +247,9 @@ class Manifest(Protocol):
 
     def most_files(self, team: TeamId, rule: Rule) -> int:
         """Return an upper bound of the files that a rule reaches. No row is checked, so nothing is decided by it."""
+
+    def teams(self) -> frozenset[TeamId]:
+        """Return the teams that have live items, rejected ones included."""
 
     def items(self, team: TeamId) -> int:
         """Return how many live items a team has, rejected ones included."""

@@ -2,21 +2,26 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from support.changed import changed
 from support.clock import NOW, StillClock
 from support.home import ADS, Home
 from support.items import Ad
 
 from implio_pipeline.domain.errors import CatalogTampered, PlanOutdated
-from implio_pipeline.domain.ids import Region
+from implio_pipeline.domain.file_changes import Change, has_too_many
+from implio_pipeline.domain.ids import KeyId, Region, TeamId
 from implio_pipeline.domain.plan import ApprovalPolicy
 from implio_pipeline.domain.scope import ByDates, ByUser
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.files.compact import merge_small
+from implio_pipeline.flows.files.replace import unlink_replaced
 from implio_pipeline.flows.operations.epochs import epoch_open_since
 from implio_pipeline.flows.operations.rotate_keys import finish_rotation, rotate_keys
 from implio_pipeline.jobs import CARRY_OUT_REQUESTS, KEY_ROTATION, job_of
@@ -48,6 +53,7 @@ ACTS: dict[str, Callable[[Home], object]] = {
         changed(home.services, catalog=changed(home.services.catalog, destroys_at_once=False))
     ),
     "the tick of requests": lambda home: job_of(CARRY_OUT_REQUESTS).waits(home.opened),
+    "which teams have items": lambda home: home.services.catalog.manifest.teams(),
 }
 
 
@@ -121,3 +127,100 @@ def test_a_deletion_is_accepted_although_files_are_replaced_while_it_looks(home:
 
     assert request.covered_items == 1
     assert len(tries) > 1
+
+
+@contextmanager
+def steps_of_sqlite() -> Iterator[list[int]]:
+    """Count the steps of SQLite's machine: each row or index entry that it reads takes some, whatever the machine."""
+    steps, prepared = [0], list[Any]()
+
+    def step() -> int:
+        steps[0] += 1
+        return 0
+
+    def prepare(connection: Connection, *_: object) -> None:
+        driver: Any = connection.connection.driver_connection
+        if connection.dialect.name == "sqlite" and driver not in prepared:
+            driver.set_progress_handler(step, 1)
+            prepared.append(driver)
+
+    event.listen(Engine, "before_cursor_execute", prepare)
+    try:
+        yield steps
+    finally:
+        event.remove(Engine, "before_cursor_execute", prepare)
+        for driver in prepared:
+            driver.set_progress_handler(None, 0)
+
+
+def test_a_team_is_added_without_reading_the_keys_of_the_others(home: Home) -> None:
+    add_team(home.services, "first", region=EU)
+    with steps_of_sqlite() as few:
+        add_team(home.services, "second", region=EU)
+    for number in range(30):
+        add_team(home.services, f"team-{number}", region=EU)
+
+    with steps_of_sqlite() as many:
+        add_team(home.services, "last", region=EU)
+
+    # Its rows are put between the others' without reading those. Indexes may be a level deeper.
+    assert many[0] <= few[0] + 20
+
+
+def test_a_key_under_an_older_root_key_is_refused_whoever_has_the_newer_one(home: Home) -> None:
+    teams = home.services.catalog.teams
+    add_team(home.services, "other", region=EU)
+    old = teams.keys(TeamId("other"))
+    root = old[0].root_key_id
+    newer = f"{root.rpartition('/')[0]}/{int(root.rpartition('/')[2]) + 9}"
+    teams.rewrap([(old[0], replace(old[0], root_key_id=newer))])
+    late = replace(old[0], key_id=KeyId("ads/late/9"), team=ADS, version=9)
+
+    with pytest.raises(PlanOutdated, match="was renewed"):
+        home.services.catalog.manifest.commit(
+            Change(team=ADS, planned_at=0, committed_at=home.clock.now(), new_team_keys=(late,))
+        )
+
+
+def test_the_frequent_look_for_small_files_reads_no_older_days(home: Home) -> None:
+    def look() -> int:
+        with steps_of_sqlite() as steps:
+            assert merge_small(home.services, rows_per_file=4, from_files=8).partitions == 0
+        return steps[0]
+
+    home.keep(Ad(task="new", user="ann", at=home.clock.now()))
+    before = look()
+
+    for number in range(1, 30):
+        home.keep(Ad(task=f"old-{number}", user="ann", at=home.clock.now() - timedelta(days=9 + number)))
+
+    assert look() == before
+
+
+def test_a_partition_with_too_many_files_is_never_left_out(home: Home) -> None:
+    numbers = ((files, rows, full) for files in range(12) for rows in range(60) for full in (1, 4, 7))
+    assert all(
+        4 * full * files > 5 * rows for files, rows, full in numbers if has_too_many(files, rows, rows_per_file=full)
+    )
+    for number in range(4):
+        home.keep(Ad(task=f"task-{number}", user="ann"))
+    manifest = home.services.catalog.manifest
+
+    assert [(each.files, each.rows) for each in manifest.partitions(rows_per_file=2)] == [(4, 4)]
+    assert list(manifest.partitions(rows_per_file=1)) == []
+
+
+def test_replaced_files_are_unlinked_page_by_page(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        home.keep(Ad(task=f"task-{number}", user="ann", at=home.clock.now() - timedelta(days=number)))
+    manifest, listed = home.services.catalog.manifest, home.files(ADS)
+    manifest.commit(
+        Change(team=ADS, planned_at=0, committed_at=home.clock.now(), remove=tuple(file.file_id for file in listed))
+    )
+    monkeypatch.setattr("implio_pipeline.stores.catalog.manifest._PAGE_ROWS", 2)
+    assert [len(page) for page in manifest.files_to_unlink()] == [2, 2, 1]
+
+    assert unlink_replaced(home.services.catalog, home.services.vault) == len(listed)
+
+    assert list(manifest.files_to_unlink()) == []
+    assert [file.file_id for file in listed if home.services.vault.look(file) is not None] == []

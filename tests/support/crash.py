@@ -39,7 +39,7 @@ _READS = {
     "catalog.teams": {"all", "first_key_at", "get", "keys", "regions", "rotating_since", "seals", "spent"},
     "catalog.manifest": {
         *("anonymous_items", "candidates", "files", "files_to_unlink", "items", "most_files", "most_items"),
-        *("newest_item", "of_days", "partitions", "sealed", "unknown"),
+        *("newest_item", "of_days", "partitions", "sealed", "teams", "unknown"),
     },
     "catalog.requests": {
         *("all", "allowance", "erased_items", "erased_users", "estimated", "get", "keeping_out", "latest"),

@@ -8,6 +8,7 @@ A merge claims its files first. So it and an erasure do not undo each other, and
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import chain
 
 from implio_pipeline.domain.claims import Claim, ClaimKind
@@ -68,16 +69,17 @@ def compact(
 def merge_small(
     services: Services, *, rows_per_file: int, from_files: int, progress: Progress | None = None
 ) -> CompactSummary:
-    """Merge the small files of every partition that has at least `from_files` of them.
+    """Merge the small files of every new partition that has at least `from_files` of them.
 
-    The server runs this while posts come in, so that the number of files stays bounded.
+    The server runs this while posts come in, so that the number of files stays bounded. A post belongs to the day on
+    which it arrives. So only today and yesterday are looked at; `compact` merges what is older.
 
     Raises:
         ClockWrong: as for `compact`.
     """
-    agreed_now(services)
+    since = agreed_now(services).date() - timedelta(days=1)
     manifest = services.catalog.manifest
-    crowded = manifest.partitions(rows_below=-(-rows_per_file // 2), from_files=from_files)
+    crowded = manifest.partitions(since=since, rows_below=-(-rows_per_file // 2), from_files=from_files)
     files = chain.from_iterable(_files_of(manifest, each) for each in crowded)
     works = list(merges_of_small(files, rows_per_file=rows_per_file, from_files=from_files))
     with collecting(None) as failed:
@@ -90,7 +92,7 @@ def merge_small(
 
 def crowded_partitions(manifest: Manifest, rows_per_file: int) -> Iterator[PartitionSum]:
     """Yield the partitions that have more files than their rows need. Sums tell, so no file's row is read."""
-    for each in manifest.partitions(from_files=2):
+    for each in manifest.partitions(from_files=2, rows_per_file=rows_per_file):
         if has_too_many(each.files, each.rows, rows_per_file=rows_per_file):
             yield each
 

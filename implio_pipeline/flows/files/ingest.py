@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from implio_pipeline.domain.errors import (
@@ -292,8 +292,8 @@ def _is_in(services: Services, team: Team, file: LandingFile) -> bool:
     first, last = record.first_day or date.max, record.last_day or date.min
 
     def is_left() -> bool:
-        listed = services.catalog.manifest.files(team.team, is_filtered=False)
-        files = [each for each in listed if first <= each.day <= last]
+        days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+        files = services.catalog.manifest.of_days(team.team, days)
         if record.batch_id is None:  # rejected text has no batch id: any rejected text of those days counts
             return any(each.kind is FileKind.REJECTED for each in files)
         return any(

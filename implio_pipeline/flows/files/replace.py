@@ -117,17 +117,19 @@ def unlink_replaced(catalog: Catalog, vault: Vault, faults: Faults | None = None
         The number of files unlinked.
     """
     failed = Faults() if faults is None else faults
-    gone = []
-    for file in catalog.manifest.files_to_unlink():
-        with failed.isolate(f"replaced file {file.file_id}", about=file.file_id, day=file.day):
-            vault.delete(file)
-            gone.append(file)
-    if gone:
+    unlinked = 0
+    for page in catalog.manifest.files_to_unlink():
+        gone = []
+        for file in page:
+            with failed.isolate(f"replaced file {file.file_id}", about=file.file_id, day=file.day):
+                vault.delete(file)
+                gone.append(file)
         catalog.manifest.forget_unlinked(gone)
-        if is_scrubbed:
-            # Deleted rows remain in the database's free pages and its log until they are overwritten.
-            catalog.scrub(is_thorough=False)
-    return len(gone)
+        unlinked += len(gone)
+    if unlinked and is_scrubbed:
+        # Deleted rows remain in the database's free pages and its log until they are overwritten.
+        catalog.scrub(is_thorough=False)
+    return unlinked
 
 
 def _attempt(vault: Vault, work: FileWork) -> Rewrite | Mapping[RequestId, int] | ImplioError:

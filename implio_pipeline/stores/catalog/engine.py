@@ -39,8 +39,8 @@ KEY_LOCK = 0x6B6579
 """PostgreSQL's advisory lock for making a named key of the home."""
 CLAIM_LOCK = 0x636C61696D
 """PostgreSQL's advisory lock for claiming work."""
-_GATE, _TURN = 0x67617465, 0x7475726E
-"""PostgreSQL's classes of advisory locks for the gates and the turns of teams."""
+_GATE, _TURN, _SERIES = 0x67617465, 0x7475726E, 0x726F6F74
+"""PostgreSQL's classes of advisory locks for the gates and the turns of teams, and for the series of root keys."""
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
@@ -145,6 +145,17 @@ def lock(connection: Connection, name: int) -> None:
     """
     if not is_sqlite(connection.engine):
         connection.execute(text("SELECT pg_advisory_xact_lock(:name)"), {"name": name})
+
+
+def lock_series(connection: Connection, series: str, *, is_shared: bool = False) -> None:
+    """Wait for the lock of a series of root keys and hold it until the transaction ends; on SQLite do nothing.
+
+    Whoever adds a key under one of them shares it. Whoever wraps the keys again holds it alone.
+    """
+    if not is_sqlite(connection.engine):
+        shared = "_shared" if is_shared else ""
+        statement = f"SELECT pg_advisory_xact_lock{shared}(:series, hashtext(:name))"
+        connection.execute(text(statement), {"series": _SERIES, "name": series})
 
 
 def give_way(connection: Connection, team: str) -> None:

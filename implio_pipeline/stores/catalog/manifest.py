@@ -54,7 +54,7 @@ from implio_pipeline.stores.catalog.commit import carry_out
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.file_rows import RANGES, WHOLE, files_of, live_files, live_sum
 from implio_pipeline.stores.catalog.row_macs import RowMacs
-from implio_pipeline.stores.catalog.tables import FileState, file_keys, vault_files
+from implio_pipeline.stores.catalog.tables import FileState, file_keys, teams, vault_files
 from implio_pipeline.stores.vault.filters import membership_test
 
 _CLASSES = tuple(ColumnClass)
@@ -120,7 +120,13 @@ class SqlManifest(Manifest):
 
     @override
     def partitions(
-        self, team: TeamId | None = None, *, rows_below: int | None = None, from_files: int = 1
+        self,
+        team: TeamId | None = None,
+        *,
+        since: date | None = None,
+        rows_below: int | None = None,
+        from_files: int = 1,
+        rows_per_file: int | None = None,
     ) -> Iterator[PartitionSum]:
         file = vault_files.c
         sums = [
@@ -143,6 +149,12 @@ class SqlManifest(Manifest):
         )
         if team is not None:
             query = query.where(file.team == team)
+        if rows_per_file is not None:
+            # Where `has_too_many` holds, this does too: it compares without rounding.
+            crowded = [4 * rows_per_file * files > 5 * rows for files, rows, _ in chunks(sums, 3)]
+            query = query.having(or_(*crowded))
+        if since is not None:
+            query = query.where(file.day >= since)
         if rows_below is not None:
             query = query.where(file.rows < rows_below)
         page, is_last = query, False
@@ -227,13 +239,23 @@ class SqlManifest(Manifest):
             carry_out(connection, change)
 
     @override
-    def files_to_unlink(self) -> list[VaultFile]:
+    def files_to_unlink(self) -> Iterator[list[VaultFile]]:
         # A commit that dooms a file destroys its keys. If a doomed file has keys, somebody else changed its state to
         # have it unlinked.
-        has_keys = exists().where(file_keys.c.file_id == vault_files.c.file_id)
-        query = WHOLE.where(vault_files.c.state == FileState.DOOMED, ~has_keys)
-        with reading(self._engine) as connection:
-            return list(files_of(connection, query))
+        file = vault_files.c
+        has_keys = exists().where(file_keys.c.file_id == file.file_id)
+        query = RANGES.where(file.state == FileState.DOOMED, ~has_keys).order_by(file.team, file.day, file.file_id)
+        page = query.limit(_PAGE_ROWS)
+        while True:
+            with reading(self._engine) as connection:
+                found = list(files_of(connection, page))
+            if found:
+                yield found
+            if len(found) < _PAGE_ROWS:
+                return
+            last = found[-1]
+            after = [literal(last.team, file.team.type), literal(last.day, file.day.type), literal(last.file_id)]
+            page = query.where(tuple_(file.team, file.day, file.file_id) > tuple_(*after)).limit(_PAGE_ROWS)
 
     @override
     def forget_unlinked(self, files: Sequence[VaultFile]) -> None:
@@ -273,6 +295,15 @@ class SqlManifest(Manifest):
             return 1
         with reading(self._engine) as connection:
             return connection.scalar(select(func.count()).where(live_files(team), _may_reach(rule))) or 0
+
+    @override
+    def teams(self) -> frozenset[TeamId]:
+        # One look into the index for each team.
+        has_items = exists().where(
+            vault_files.c.state == FileState.LIVE, vault_files.c.team == teams.c.team, vault_files.c.rows > 0
+        )
+        with reading(self._engine) as connection:
+            return frozenset(connection.scalars(select(teams.c.team).where(has_items)))
 
     @override
     def items(self, team: TeamId) -> int:

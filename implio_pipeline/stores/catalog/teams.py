@@ -7,12 +7,12 @@ Rules:
 * No team key is added under a root key that has a newer epoch in use: it is about to be destroyed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Table, exists, func, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Table, bindparam, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from typing_extensions import override
 
@@ -55,20 +55,11 @@ class SqlTeams(Teams):
 
     @override
     def add(self, team: Team, keys: Sequence[TeamKey]) -> None:
-        row = {"team": team.team, "region": team.region, "created_at": team.created_at, "newest_at": team.newest_at}
-        row |= {"cap_percent": team.cap_percent, "grace_hours": team.grace_hours, **_policy_row(team.policy)}
         with writing(self._engine) as connection:
             # Of processes that add the first teams at once, one makes the key.
             engine.lock(connection, engine.KEY_LOCK)
-            try:
-                RowMacs.make_key(connection)
-                macs = RowMacs.of(connection)
-                connection.execute(insert(tables.teams), {**row, "mac": macs.mac(tables.teams, row)})
-            except IntegrityError:
-                raise TeamInvalid(f"there is a team {team.team} already", remedy="Choose another name.") from None
-            macs.make_tallies(connection, team.team)
-            add_keys(connection, keys)
-            connection.execute(insert(tables.queues), [{"team": team.team, "queue": name} for name in STANDING_QUEUES])
+            RowMacs.make_key(connection)
+            add(connection, team, keys)
 
     @override
     def get(self, team: TeamId) -> Team:
@@ -147,11 +138,16 @@ class SqlTeams(Teams):
     def rewrap(self, keys: Sequence[tuple[TeamKey, TeamKey]]) -> None:
         table = tables.team_keys
         with writing(self._engine) as connection:
-            for before, after in sorted(keys, key=lambda pair: pair[0].key_id):  # in one order: no two deadlock
-                is_same = (table.c.key_id == before.key_id, table.c.wrapped == before.wrapped)
-                new = {"root_key_id": after.root_key_id, "wrapped": after.wrapped}
-                if not connection.execute(update(table).where(*is_same).values(new)).rowcount:
-                    raise PlanOutdated(f"team key {before.key_id} was changed or shredded after the work was planned")
+            for series in sorted({series_of(before.root_key_id) for before, _ in keys}):
+                engine.lock_series(connection, series)
+            is_same = (table.c.key_id == bindparam("its_id"), table.c.wrapped == bindparam("was"))
+            new: dict[str, Any] = {"root_key_id": bindparam("root"), "wrapped": bindparam("now")}
+            rows = [
+                {"its_id": before.key_id, "was": before.wrapped, "root": after.root_key_id, "now": after.wrapped}
+                for before, after in sorted(keys, key=lambda pair: pair[0].key_id)  # in one order: no two deadlock
+            ]
+            if rows and connection.execute(update(table).where(*is_same).values(new), rows).rowcount != len(rows):
+                raise PlanOutdated("a team key was changed or shredded after the work was planned")
 
     @override
     def seals(self, team: TeamId) -> list[Seal]:
@@ -172,6 +168,25 @@ class SqlTeams(Teams):
         is_same = (kind.table.c[kind.key] == before.key, kind.table.c.sealed == before.sealed)
         with writing(self._engine) as connection:
             return bool(connection.execute(update(kind.table).where(*is_same).values(sealed=sealed)).rowcount)
+
+
+def add(connection: Connection, team: Team, keys: Sequence[TeamKey]) -> None:
+    """Insert a team with its first keys, tallies and queues, within a writing transaction.
+
+    Raises:
+        TeamInvalid: a team of this name exists.
+        PlanOutdated: other keys are already wrapped under a newer epoch of the same root key.
+    """
+    row = {"team": team.team, "region": team.region, "created_at": team.created_at, "newest_at": team.newest_at}
+    row |= {"cap_percent": team.cap_percent, "grace_hours": team.grace_hours, **_policy_row(team.policy)}
+    macs = RowMacs.of(connection)
+    try:
+        connection.execute(insert(tables.teams), {**row, "mac": macs.mac(tables.teams, row)})
+    except IntegrityError:
+        raise TeamInvalid(f"there is a team {team.team} already", remedy="Choose another name.") from None
+    macs.make_tallies(connection, team.team)
+    add_keys(connection, keys)
+    connection.execute(insert(tables.queues), [{"team": team.team, "queue": name} for name in STANDING_QUEUES])
 
 
 def lock(connection: Connection, team: TeamId) -> datetime:
@@ -213,14 +228,27 @@ def add_keys(connection: Connection, keys: Sequence[TeamKey]) -> None:
     """
     if not keys:
         return
-    root = tables.team_keys.c.root_key_id
     for series in sorted({series_of(key.root_key_id) for key in keys}):
-        # A shared lock: a rotation that wraps these keys again waits for us, or we wait for it.
-        theirs = select(root).where(root.startswith(f"{series}/", autoescape=True)).with_for_update(read=True)
-        newest = max(map(number_of, connection.scalars(theirs)), default=0)
+        # A shared lock: a rotation that wraps the keys of this series again waits for us, or we wait for it.
+        engine.lock_series(connection, series, is_shared=True)
+        newest = max(map(number_of, _root_keys_in_use(connection, series)), default=0)
         if any(series_of(key.root_key_id) == series and number_of(key.root_key_id) < newest for key in keys):
             raise PlanOutdated(f"root key {series} was renewed after the work was planned")
     connection.execute(insert(tables.team_keys), [asdict(key) for key in keys])
+
+
+def _root_keys_in_use(connection: Connection, series: str) -> Iterator[str]:
+    """Yield each root key of a series that wraps a team key.
+
+    There are few, and each is one look into the index. To read the keys of 10,000 teams takes as long as making the
+    team's own: closing an epoch renews the keys of all teams, so it would grow with the square of their number.
+    """
+    root = tables.team_keys.c.root_key_id
+    last: str | None = f"{series}/"
+    while last is not None:
+        last = connection.scalar(select(func.min(root)).where(root > last, root < f"{series}0"))  # "0" follows "/"
+        if last is not None:
+            yield last
 
 
 def _row(connection: Connection, team: TeamId, *, is_locked: bool = False) -> RowMapping:
