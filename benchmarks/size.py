@@ -286,11 +286,6 @@ def measure(home: Path, opened: OpenHome) -> None:
                 )
                 answers.append(1_000 * (time.perf_counter() - began))
         print(f"    of each the median is {np.median(answers):.0f} ms, the longest {max(answers):.0f} ms")
-    rule = UserRule(user_key=UserKey(os.urandom(16)), before=now)
-    with measured(
-        "an upper bound of one user's items, which a deletion needs where others may have to approve", opened
-    ):
-        catalog.manifest.most_items(LARGE, rule)
     with open_lake(home, team=LARGE, as_="benchmark") as lake:
         for which in ("opened, a day without files read", "read again"):
             with measured(f"a view of the large team {which}", opened):
