@@ -4,9 +4,11 @@
 of laws and of long lists of cases. `TEST_SEED` says which share; a run that fails prints its seed. `.ci/run` takes the
 commit as the seed, so each commit tries another share. `TEST_DEPTH=thorough make test` tries all, which takes an hour.
 
-`.ci/run` runs the tests on both databases. There each of the two runs has a part of the share (`TEST_PART=1/2` and
-`2/2`), so that together they try what one run tries alone; which database has which part, the seed decides for each
-test. And a run may leave out whole files: `is_chosen`.
+`.ci/run` runs the tests on both databases. There each of the two runs has a part of the share of calls and cases
+(`TEST_PART=1/2` and `2/2`), so that together they try what one run tries alone; which database has which part, the
+seed decides for each test. So `places` and `some` are only for tests that run on both. Examples of laws are not
+divided, since
+many laws know no database. And a run may leave out whole files: `is_chosen`.
 """
 
 import os
@@ -34,7 +36,7 @@ def places(most: int) -> range:
 
 def examples(count: int) -> int:
     """Return how many examples of a law to try."""
-    return count if IS_THOROUGH else -(-count // (_SHARE_OF_EXAMPLES * PARTS))
+    return count if IS_THOROUGH else -(-count // _SHARE_OF_EXAMPLES)
 
 
 def some(cases: Iterable[_T]) -> list[_T]:
