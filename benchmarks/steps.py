@@ -7,8 +7,9 @@ It starts an S3 server from its wheel, with a proxy that delays each request, an
 bucket. For each number of workers a person with an item in every file is erased by the job of the home's own
 definitions, on Dagster's executor with processes. Each worker has one thread.
 
-Dagster's own seconds are apart: `run` is from the start of the run to its end, with the processes that it starts, and
-`work` is from the first file that is stored to the last one. A worker is worth 64 files, so four need 256.
+Dagster's own seconds are apart. `run` is from the start of the run to its end, with the processes that it starts.
+`work` is from the first file that is stored to the last one. Files a second, and the speed, are those from when all
+workers have begun until the last file is stored. A worker is worth 64 files, so four need 256.
 """
 
 import argparse
@@ -86,23 +87,14 @@ def main() -> None:
         with proxied(server.url, delay_seconds=given.wait_ms / 1_000) as proxy:
             os.environ["AWS_ENDPOINT_URL"] = proxy.url
             print(f"{given.files} files, {given.wait_ms:g} ms a request, {os.cpu_count()} cores\n")
-            head = (
-                "workers",
-                "load",
-                "run, s",
-                "work, s",
-                "speed of the work",
-                "requests",
-                "files rewritten",
-                "discarded",
-            )
-            print("|".join(["", *(f" {each} " for each in head), ""]))
-            print("|---" * len(head) + "|")
+            print("| workers | load | run, s | work, s | files a second | speed | requests | rewritten | discarded |")
+            print("|---" * 9 + "|")
             one = 0.0
             for count in given.workers:
-                run, work, row = _measured(home, proxy, count)
-                one = one or work * count
-                cells = (count, f"{os.getloadavg()[0]:.0f}", f"{run:.1f}", f"{work:.1f}", f"{one / work:.1f}", *row)
+                run, work, rate, row = _measured(home, proxy, count)
+                one = one or rate / count
+                seconds = (f"{run:.1f}", f"{work:.1f}", f"{rate:.1f}", f"{rate / one:.1f}")
+                cells = (count, f"{os.getloadavg()[0]:.0f}", *seconds, *row)
                 print("|".join(["", *(f" {each} " for each in cells), ""]), flush=True)
 
 
@@ -119,16 +111,17 @@ def _run() -> None:
         began = time.monotonic()
         result = dg.execute_job(dg.reconstructable(import_module("benchmarks.steps").erasure), instance=instance)
         seconds = time.monotonic() - began
+        starts = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_START)
     assert result.success, "the run failed"
     done = [event for event in result.all_events if event.is_successful_output]
     counts = [event.step_output_data.metadata for event in done]
     told = {name: sum(int(each[name].value) for each in counts if name in each) for name in _COUNTED}
-    workers = sum("[worker_" in str(event.step_key) for event in done)
-    print(json.dumps({**told, "seconds": seconds, "workers": max(1, workers)}))
+    workers = [each.timestamp for each in starts if "[worker_" in str(each.step_key)] or [starts[0].timestamp]
+    print(json.dumps({**told, "seconds": seconds, "workers": len(workers), "all_at_work": max(workers)}))
 
 
-def _measured(home: Path, proxy: S3Proxy, count: int) -> tuple[float, float, tuple[int, int, int]]:
-    """Return the seconds of the run and of its work; and requests, files rewritten and files discarded."""
+def _measured(home: Path, proxy: S3Proxy, count: int) -> tuple[float, float, float, tuple[int, int, int]]:
+    """Return the seconds of the run and of its work; files a second; requests, files rewritten and files discarded."""
     with open_home(home) as opened:
         scope, at = ByUser(user_id=f"worker-{count}"), opened.clock.now()
         accept(opened, [RequestDraft(team=_TEAM, scope=scope, channel=Channel.CLI, received_at=at)])
@@ -137,7 +130,7 @@ def _measured(home: Path, proxy: S3Proxy, count: int) -> tuple[float, float, tup
 
     def note(seen: Seen) -> Fault:
         if seen.method == "PUT":
-            stored.append(time.monotonic())
+            stored.append(time.time())
         return Fault.NONE
 
     proxy.fault = note
@@ -149,7 +142,9 @@ def _measured(home: Path, proxy: S3Proxy, count: int) -> tuple[float, float, tup
     assert told["workers"] == count, "the run had other workers"
     with open_home(home) as opened:
         assert all(each.has_receipt for each in opened.catalog.requests.all()), "the workers left something"
-    return told["seconds"], stored[-1] - stored[0], (proxy.count(), *(told[name] for name in _COUNTED))
+    began, ended = max(stored[0], told["all_at_work"]), stored[-1]
+    rate = sum(each > began for each in stored) / (ended - began)
+    return told["seconds"], ended - stored[0], rate, (proxy.count(), *(told[name] for name in _COUNTED))
 
 
 if __name__ == "__main__":
