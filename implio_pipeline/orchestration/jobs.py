@@ -178,7 +178,9 @@ def _run_whole(context: dg.OpExecutionContext, home: HomeResource, job: Job) -> 
 
 
 def _note(context: dg.OpExecutionContext, opened: OpenHome, job: Job, report: Report) -> None:
-    counts = {**report.counts, "partitions_touched": len(report.partitions), **failed_landings(report)}
+    counts = {**report.counts, **failed_landings(report)}
+    if report.partitions:  # the last step of a shared run touches none: a 0 there would read as the run's count
+        counts["partitions_touched"] = len(report.partitions)
     context.add_output_metadata(counts, output_name=_DONE)
     report_changes(context, opened, job, report)
 
