@@ -7,8 +7,7 @@ commit as the seed, so each commit tries another share. `TEST_DEPTH=thorough mak
 `.ci/run` runs the tests on both databases. There each of the two runs has a part of the share of calls and cases
 (`TEST_PART=1/2` and `2/2`), so that together they try what one run tries alone; which database has which part, the
 seed decides for each test. So `places` and `some` are only for tests that run on both. Examples of laws are not
-divided, since
-many laws know no database. And a run may leave out whole files: `is_chosen`.
+divided, since many laws know no database. And a run may leave out whole files: `is_chosen`.
 """
 
 import os
