@@ -30,11 +30,21 @@ from implio_pipeline.domain.errors import (
     TeamUnknown,
 )
 from implio_pipeline.domain.file_changes import Change
-from implio_pipeline.domain.files import FileKey
+from implio_pipeline.domain.files import FileKey, VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileId, FileKind, TeamId
 from implio_pipeline.domain.moderation import Approve, Refuse
 from implio_pipeline.domain.retention import RetentionPolicy
-from implio_pipeline.domain.scope import ByDates, ByTask, ByTeam, ByUser, Scope
+from implio_pipeline.domain.scope import (
+    ByDates,
+    ByTask,
+    ByTeam,
+    ByUser,
+    Coverage,
+    DatesRule,
+    Rule,
+    Scope,
+    coverage_of,
+)
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.deletion.retention import retain
 from implio_pipeline.flows.files.compact import compact
@@ -347,12 +357,35 @@ def test_a_key_is_looked_for_only_in_the_files_it_may_be_in(
         query = "select count(*) from items where user_key = $key"
         assert lake.sql(query, {"key": lake.user_key("u3")}).fetchall() == [(51,)]
         assert sorted(opened_at) == sorted(file.file_id for file in near)
+        # Arrow knows of no file whose keys begin with other octets.
+        view, octet = lake._view("items"), sought[:1]
+        known = [file for file in home.files(ADS) if (file.low_key or b"")[:1] <= octet <= (file.high_key or b"")[:1]]
+        assert sorted(file.file_id for file in view._by_location.values()) == sorted(file.file_id for file in known)
+        assert len(near) <= len(known) < len(home.files(ADS))
 
         assert lake.sql("select count(*) from items where user_key is null").fetchall() == [(3,)]
         query = "select count(*) from items where user_key <> $key or user_key is null"
         assert lake.sql(query, {"key": lake.user_key("u3")}).fetchall() == [(51 * 23 + 3,)]
         assert len(lake.sql("select * from items")) == 51 * 24 + 3
         assert sorted(opened_at) == sorted(file.file_id for file in home.files(ADS))
+
+
+def test_rules_by_user_and_by_task_are_not_compared_with_each_file(
+    stocked: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[object] = []
+
+    def noted(rule: Rule, file: VaultFile) -> Coverage:
+        compared.append(rule)
+        return coverage_of(rule, file)
+
+    monkeypatch.setattr("implio_pipeline.query.lake.coverage_of", noted)
+    stocked.ask(ByUser(user_id="ann"), ByDates(start=NOW - timedelta(days=400), end=NOW - timedelta(days=399)))
+
+    with lake_of(stocked) as lake:
+        lake.sql("select count(*) from items")
+
+    assert {type(rule) for rule in compared} == {DatesRule}
 
 
 @pytest.mark.parametrize("place", [40, -20])
