@@ -594,7 +594,6 @@ def _rotated(done: RotationSummary, faults: Faults) -> Report:
         "files_rewrapped": done.files,
         "team_keys_destroyed": len(done.team_keys_destroyed),
         "root_keys_destroyed": len(done.root_keys_destroyed),
-        "seal_keys_waiting": done.seal_keys_waiting,
         "key_ids_destroyed": sorted({*done.team_keys_destroyed, *done.root_keys_destroyed}),
     }
     report.add_faults(faults)

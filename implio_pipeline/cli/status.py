@@ -307,7 +307,7 @@ def _view(found: _Status) -> RenderableType:
         table(columns, rows) if rows else warning("There are no teams yet: `implio team add TEAM --region eu`"),
         *(lines or [good("Nothing waits and nothing is late.")]),
         *(
-            [good(f"Old copies of the database open what was erased since {instant_text(found.epoch_open_since)}")]
+            [good(f"Old copies of the database open what was deleted since {instant_text(found.epoch_open_since)}")]
             if found.epoch_open_since
             else []
         ),

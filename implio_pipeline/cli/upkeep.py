@@ -157,7 +157,6 @@ def _rotate(
         "filesRewrapped": summary.files,
         "teamKeysDestroyed": sorted(summary.team_keys_destroyed),
         "rootKeysDestroyed": sorted(summary.root_keys_destroyed),
-        "sealKeysWaiting": summary.seal_keys_waiting,
         "failed": faults_shape(faults),
     }
     session.answer(shape, lambda: _rotated(summary))
@@ -177,10 +176,6 @@ def _rotated(summary: RotationSummary) -> RenderableType:
             "only these still open older backups of the catalog"
         ),
     ]
-    if summary.seal_keys_waiting:
-        keys = count(summary.seal_keys_waiting, "seal key")
-        what = "names, open requests and set-aside files in older backups"
-        lines.append(warning(f"{keys} left, which still open {what}: run `implio housekeep` in 10 minutes"))
     return Group(*lines)
 
 

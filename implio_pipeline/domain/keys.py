@@ -48,6 +48,15 @@ class Seal:
     sealed: bytes = field(repr=False)
 
 
+SEAL_END = b"\0"
+"""Separates the id of the key, at the start of a sealed value, from the rest."""
+
+
+def sealed_under(sealed: bytes) -> KeyId:
+    """Return the id of the team key that sealed a value."""
+    return KeyId(sealed.partition(SEAL_END)[0].decode(errors="replace"))
+
+
 CLASS_PURPOSES = tuple(KeyPurpose(column_class.value) for column_class in ColumnClass)
 """The purposes of the keys that wrap file keys."""
 ROTATING_PURPOSES = (*CLASS_PURPOSES, KeyPurpose.SEAL)

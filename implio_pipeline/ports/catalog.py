@@ -19,7 +19,7 @@ from implio_pipeline.domain.audit import AuditFinding
 from implio_pipeline.domain.faults import FailedFile, WorkKind
 from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import PartitionSum, SealedFile, VaultFile
-from implio_pipeline.domain.ids import FileKind, Region, TeamId
+from implio_pipeline.domain.ids import FileKind, KeyId, Region, TeamId
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord
 from implio_pipeline.domain.keys import Seal, TeamKey
 from implio_pipeline.domain.plan import Appointment, ApprovalPolicy
@@ -89,7 +89,10 @@ class Teams(Protocol):
         """Return when the oldest live key was made."""
 
     def spent(self) -> frozenset[TeamId]:
-        """Return the teams in which a file's key was deleted that is wrapped under a class key that is still there."""
+        """Return the teams in which something was deleted that a key opens which is still there.
+
+        That is a file's key, or a sealed value.
+        """
 
     def rewrap(self, keys: Sequence[tuple[TeamKey, TeamKey]]) -> None:
         """Replace wrapped keys by the same keys wrapped under other root keys.
@@ -103,11 +106,21 @@ class Teams(Protocol):
             PlanOutdated: a key is gone, or another process has wrapped it again.
         """
 
-    def seals(self, team: TeamId) -> list[Seal]:
-        """Return every sealed value of a team that outlives a request, withdrawn ones included."""
+    def seals(self, team: TeamId, *, under: Collection[KeyId] | None = None, most: int | None = None) -> list[Seal]:
+        """Return sealed values of a team, withdrawn ones included.
 
-    def replace_seal(self, before: Seal, sealed: bytes) -> bool:
-        """Replace a sealed value. Returns whether it was still there and unchanged."""
+        Args:
+            team: The team.
+            under: Only values that are sealed under one of these keys.
+            most: The most values to return.
+        """
+
+    def replace_seals(self, team: TeamId, seals: Sequence[tuple[Seal, bytes]]) -> int:
+        """Replace sealed values of a team that are still there and unchanged. Returns their number.
+
+        Raises:
+            PlanOutdated: the key that sealed one of them anew was destroyed since.
+        """
 
 
 class PolicyChanges(Protocol):
@@ -342,15 +355,21 @@ class Catalog(Protocol):
     def destroys_at_once(self) -> bool:
         """Whether no copy of a deleted row is left after `scrub`. Otherwise an epoch makes the copies useless."""
 
+    @property
+    def is_home_spent(self) -> bool:
+        """Whether something was deleted that a root key of the home opens which is still there. See `teams.spent`."""
+
     def rewrap_home_keys(self, old: Collection[str]) -> int:
         """Wrap every key again that is wrapped under one of these root keys of the home. Returns the number of keys.
+
+        From then on nothing is stored that one of them has wrapped.
 
         Raises:
             KeyMissing: one of them was destroyed.
         """
 
-    def drop_home_keys(self, old: Collection[str]) -> None:
-        """Delete what the catalog keeps for root keys of the home that are about to be destroyed."""
+    def drop_home_keys(self) -> None:
+        """Delete what the catalog keeps for root keys of the home that were destroyed."""
 
     def newest_reading(self) -> datetime | None:
         """Return the newest time that any clock showed when it worked on this home, `None` before the first."""

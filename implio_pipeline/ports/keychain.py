@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Protocol
 
 from implio_pipeline.domain.files import FileKey
-from implio_pipeline.domain.ids import KeyId, KeyPurpose, Region, TeamId, UserKey
+from implio_pipeline.domain.ids import KeyPurpose, Region, TeamId, UserKey
 from implio_pipeline.domain.keys import KeyContext, TeamKey
 
 
@@ -117,9 +117,6 @@ class Keychain(Protocol):
         purposes: Iterable[KeyPurpose] = tuple(KeyPurpose),
     ) -> tuple[TeamKey, ...]:
         """Make one new key of each purpose, wrapped under the region's root keys."""
-
-    def sealed_under(self, sealed: bytes) -> KeyId:
-        """Return the id of the key that a value is sealed under. The value holds it in clear."""
 
     def forget(self, team: TeamId) -> None:
         """Drop the team's unwrapped keys from memory."""

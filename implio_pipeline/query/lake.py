@@ -388,7 +388,12 @@ class Lake:
             return None
         is_opened = ColumnClass.IDENTITY in self.granted
         return pending_decisions.table_of_verdicts(
-            (verdict, opened_values(self._keychain, verdict) if is_opened else {"outcome": verdict.decided.value})
+            (
+                verdict,
+                opened_values(self._catalog, self._keychain, verdict)
+                if is_opened
+                else {"outcome": verdict.decided.value},
+            )
             for verdict in unsettled
         )
 

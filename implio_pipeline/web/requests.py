@@ -12,6 +12,7 @@ from implio_pipeline.domain.errors import ImplioError, KeyMissing, LiftRefused, 
 from implio_pipeline.domain.ids import RequestId
 from implio_pipeline.domain.plan import approval_text
 from implio_pipeline.domain.receipt import Receipt
+from implio_pipeline.domain.replan import reread
 from implio_pipeline.domain.request import NEEDS_PERSON_STATES, OPEN_STATES, Request, RequestState
 from implio_pipeline.flows.deletion.approval import approvable, approve, approve_many, approvers, refuse_same_person
 from implio_pipeline.flows.deletion.cancel import cancel
@@ -224,9 +225,18 @@ def _sealed_words(context: PageContext, request: Request) -> dict[str, str]:
     """Unseal what a request names and who asked, for the approver. Empty once the sealed part is destroyed."""
     if request.sealed is None:
         return {}
+    services, team = context.services, request.team
+
+    def read() -> bytes | None:
+        # Read again if a rotation has sealed it again since.
+        now = services.catalog.requests.get(request.request_id).sealed
+        return None if now is None else services.keychain.unseal(team, now, context=request.request_id)
+
     try:
-        text = context.services.keychain.unseal(request.team, request.sealed, context=request.request_id)
+        text = reread(read, about=f"the keys of team {team}", again=lambda: services.keychain.forget(team))
     except KeyMissing:
+        return {}
+    if text is None:
         return {}
     parts = json.loads(text)
     scope = json.loads(parts["scope"])

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import product
@@ -15,27 +16,41 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
+from sqlalchemy import select
 from support.clock import NOW
 from support.home import ADS, CARS, Home, opened_at
 from support.items import Ad
 from support.key_services import transit_address
+from support.page import SETUP
 from support.servers import postgres_files, start_postgres
 
 from implio_pipeline import wiring
+from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.callback import Callback
 from implio_pipeline.domain.epochs import EpochDestroyed, KeysState
-from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.errors import ImplioError, KeyMissing
 from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.ids import ColumnClass, Region
-from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.keys import SEAL_END, Seal, TeamKey
+from implio_pipeline.domain.moderation import Refuse
 from implio_pipeline.domain.receipt import WholeReceipt
 from implio_pipeline.domain.scope import ByUser
+from implio_pipeline.flows.accounts.members import add_member
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
+from implio_pipeline.flows.moderation.decide import decide, notes_of
 from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.flows.operations.epochs import epoch_open_since
 from implio_pipeline.flows.operations.restore import refuse_old_home
 from implio_pipeline.flows.operations.rotate_keys import close_epoch, rotate_keys
 from implio_pipeline.jobs import CLOSE_EPOCHS, Order, job_of
+from implio_pipeline.ports.exports import Origin
+from implio_pipeline.stores.catalog import home_keys
+from implio_pipeline.stores.catalog.access_tables import home_root_keys
+from implio_pipeline.stores.catalog.engine import reading
+from implio_pipeline.stores.keys.home_seal import HOME_CONTEXT, HomeSeal
+from implio_pipeline.stores.keys.sealer import Sealer
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -115,16 +130,62 @@ class Attacker:
     team_keys: set[TeamKey] = field(default_factory=set)
     file_keys: dict[FileKey, bytes] = field(default_factory=dict)
     """Wrapped file keys, each with what it opens: known to the test only, to compare."""
+    seals: set[Seal] = field(default_factory=set)
+    """What is sealed under keys of teams."""
+    home_keys: set[bytes] = field(default_factory=set)
+    """Keys that the home's root key wraps: of files set aside, and of sealed values."""
+    home_root_keys: set[tuple[str, bytes]] = field(default_factory=set)
+    """What the root key in a key service wraps for the home."""
 
     def look(self, home: Home) -> None:
         for team in (each.team for each in home.services.catalog.teams.all()):
             self.team_keys |= set(home.services.catalog.teams.keys(team))
+            self.seals |= set(home.services.catalog.teams.seals(team))
             for sealed in home.services.catalog.manifest.sealed(home.files(team)):
                 raw = home.opened.keychain.file_keys(team, sealed.keys)
                 self.file_keys |= {key: raw[key.column_class] for key in sealed.keys}
 
+        self.home_keys |= wrapped_at_the_home(home)
+        with reading(home.opened.catalog._engine) as connection:
+            self.home_root_keys |= {
+                (row.root_key_id, row.wrapped) for row in connection.execute(select(home_root_keys))
+            }
+
     def opened(self, home: Home) -> set[FileKey]:
         """Return the file keys that open with today's root keys, by any way through what was noted."""
+        raw = self.raw_team_keys(home)
+        return {key for key, is_so in self.file_keys.items() if any(_opens(each, key.wrapped, is_so) for each in raw)}
+
+    def opened_seals(self, home: Home) -> set[Seal]:
+        """Return the sealed values that open with today's root keys."""
+        raw, found = self.raw_team_keys(home), set()
+        for seal, key in product(self.seals, raw):
+            key_id, _, encrypted = seal.sealed.partition(SEAL_END)
+            with suppress(KeyMissing):
+                Sealer(key).unseal(encrypted, context=f"{key_id.decode()}\0{seal.context}")
+                found.add(seal)
+        return found
+
+    def opened_home_keys(self, home: Home) -> set[bytes]:
+        """Return the wrapped keys of the home that open with today's root keys."""
+        ring, found = home.opened.key_ring, set()
+        roots = [each for each in ring.identities() if each.startswith("home/")]
+        between = set()
+        for root, (_, wrapped) in product(roots, self.home_root_keys):
+            with suppress(ImplioError):
+                between.add(ring.unwrap(root, wrapped, context=HOME_CONTEXT))
+        for wrapped in self.home_keys:
+            for root in roots:
+                with suppress(ImplioError):
+                    ring.unwrap(root, wrapped, context=HOME_CONTEXT)
+                    found.add(wrapped)
+            for key in between:
+                with suppress(InvalidUnwrap):
+                    aes_key_unwrap(key, wrapped)
+                    found.add(wrapped)
+        return found
+
+    def raw_team_keys(self, home: Home) -> set[bytes]:
         ring = home.opened.key_ring
         roots = list(ring.identities())
         raw: set[bytes] = set()
@@ -135,7 +196,19 @@ class Attacker:
                     raw.add(ring.unwrap(root, key.wrapped, context=context))
                 except ImplioError:
                     continue
-        return {key for key, is_so in self.file_keys.items() if any(_opens(each, key.wrapped, is_so) for each in raw)}
+        return raw
+
+
+def wrapped_at_the_home(home: Home) -> set[bytes]:
+    """Return every wrapped key of the home that its catalog has now."""
+    found: set[bytes] = set()
+    with reading(home.opened.catalog._engine) as connection:
+        for table in home_keys._WRAPPED:
+            found |= set(connection.scalars(select(table.c.wrapped)))
+        for column in home_keys._SEALED:
+            values = connection.scalars(select(column).where(column.is_not(None)))
+            found |= {HomeSeal.split(value)[1] for value in values}
+    return found
 
 
 def _opens(key: bytes, wrapped: bytes, expected: bytes) -> bool:
@@ -178,7 +251,7 @@ def test_before_the_epoch_old_copies_open_what_was_erased_and_afterwards_nothing
 
     # 5. The same octets are there, and nothing opens them. What lives, lives.
     assert not report.failures
-    assert report.counts["epochs_destroyed"] == 2
+    assert report.counts["epochs_destroyed"] == 3
     now = server.octets()
     assert any(key.wrapped in now for key in gone) or all(key.wrapped in before for key in gone)
     opened = attacker.opened(home)
@@ -196,6 +269,83 @@ def test_before_the_epoch_old_copies_open_what_was_erased_and_afterwards_nothing
     assert epoch_open_since(home.services) is None
     refuse_old_home(home.services)
     assert list(audit(home.services, is_full=True).findings) == []
+
+
+def test_words_and_names_that_were_deleted_open_before_the_epoch_and_not_after(  # noqa: PLR0915 -- one of every kind
+    home: Home, server: Database
+) -> None:
+    services, members = home.services, home.opened.accounts.members
+    # 1. Something of every kind that is sealed; one of each stays.
+    services.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=0)
+    for task, user in (("a", "ann"), ("b", "bob"), ("c", "cid")):
+        home.keep(Ad(task=task, user=user, outcome=None))
+        if user != "cid":
+            decide(services, ADS, task, Refuse(reasons=("why",), note=f"a note on {user}"), by="mia")
+    services.catalog.callbacks.allow(ADS, ["example.org"])
+    sealed = services.keychain.seal(ADS, b"secrets", context="callback ads")
+    services.catalog.callbacks.put(Callback(team=ADS, host="example.org", made_at=NOW, sealed=sealed))
+    until = NOW + timedelta(days=9)
+    lasts, ends = [
+        place_hold(services, HoldDraft(team=ADS, scope=ByUser(user_id=user), until=until, words="why", holder="Sam"))
+        for user in ("cid", "ann")
+    ]
+    people = {name: services.people.remember(name) for name in ("Olga", "Oscar")}
+    aside = [
+        home.opened.set_aside.seal([b"{"], origin=Origin.LANDING, team=ADS, code="landing-invalid", reason="why")
+        for _ in range(2)
+    ]
+    add_member(services, home.opened.accounts, email="mia@example.org", name="Mia", team=ADS, role=Role.ADMIN, by=SETUP)
+    mia = members.all(ADS)[0].member_id
+    members.set_code_secret(mia, "the first")
+    attacker = Attacker()
+    attacker.look(home)
+    server.back_up()
+    # 2. The other one of each is deleted.
+    release_hold(services, ends.hold_id)
+    home.ask(ByUser(user_id="ann"))
+    attacker.look(home)
+    erase(services)
+    services.catalog.callbacks.remove(ADS)
+    services.people.forget(people["Oscar"])
+    home.opened.set_aside.discard(aside[0])
+    members.set_code_secret(mia, "the second")
+    home.ask(ByUser(user_id="cid"))  # nobody has carried it out yet
+    seals = {seal for team in (ADS, CARS) for seal in services.catalog.teams.seals(team)}
+    gone, keys_gone = attacker.seals - seals, attacker.home_keys - wrapped_at_the_home(home)
+    assert {seal.kind for seal in gone} == {"request", "hold", "decision", "note", "callback"}
+    assert {seal.kind for seal in seals} == {"request", "hold", "decision", "note"}
+    assert len(keys_gone) == 3
+    # 3. They are still in the server's files, and open.
+    octets, before = server.octets(), server.octets_of_backup()
+    assert all(seal.sealed in octets for seal in gone)
+    assert {seal.kind for seal in gone if seal.sealed in before} == {"hold", "decision", "note", "callback"}
+    assert all(key in octets and key in before for key in keys_gone)
+    assert attacker.opened_seals(home) >= gone
+    assert attacker.opened_home_keys(home) >= keys_gone
+
+    home.clock.pass_by(timedelta(hours=25))
+    assert job_of(CLOSE_EPOCHS).waits(services).batches
+    assert not job_of(CLOSE_EPOCHS).run(services, Order()).failures
+    attacker.look(home)
+
+    # 4. Nothing opens them, at once. What lives, lives, and the attack itself works.
+    assert epoch_open_since(services) is None
+    live = {seal for team in (ADS, CARS) for seal in services.catalog.teams.seals(team)}
+    assert {(seal.kind, seal.key) for seal in live} == {(seal.kind, seal.key) for seal in seals}
+    assert attacker.opened_seals(home) == live
+    assert attacker.opened_home_keys(home) == wrapped_at_the_home(home)
+    assert services.people.name_of(people["Olga"]) == "Olga"
+    assert members.credential(mia).code_secret == "the second"  # noqa: S105
+    assert b"".join(home.opened.set_aside.open(aside[1])) == b"{"
+    assert notes_of(services, ADS, "b")[0].text == "a note on bob"
+    release_hold(services, lasts.hold_id)
+    erase(services)
+    assert home.tasks(ADS) == ["b"]
+    # 5. Nothing is to be closed again but what was deleted since.
+    close_epoch(services)
+    assert epoch_open_since(services) is None
+    attacker.look(home)
+    assert {seal.kind for seal in attacker.opened_seals(home)} == {"decision", "note"}
 
 
 def test_an_epoch_renews_the_keys_of_touched_teams_only_and_none_closes_while_nothing_is_deleted(home: Home) -> None:
@@ -219,7 +369,7 @@ def test_an_epoch_renews_the_keys_of_touched_teams_only_and_none_closes_while_no
     assert max(key.version for key in keys[ADS]) > max(versions[ADS])
     assert {key.version for key in keys[CARS]} == versions[CARS]
     assert {key.root_key_id.rpartition("/")[2] for team in (ADS, CARS) for key in keys[team]} == {"2"}
-    assert close_epoch(home.services).epochs_destroyed == 2, "whoever asks for it may close one"
+    assert close_epoch(home.services).epochs_destroyed == 3, "whoever asks for it may close one"
 
     home.clock.pass_by(timedelta(hours=49))
     home.ask(ByUser(user_id="bob"))

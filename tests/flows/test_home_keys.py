@@ -8,19 +8,23 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from sqlalchemy import LargeBinary, select
-from support.catalogs import alter_catalog, copy_catalog, only_sqlite, rows_in
+from support.catalogs import copy_catalog, only_sqlite, rows_in
 from support.home import ADS, Home, opened_at
 from support.page import SETUP
 
-from implio_pipeline.domain.access import Role
+from implio_pipeline.domain.access import Purpose, Role
+from implio_pipeline.domain.accounts import MemberId
 from implio_pipeline.domain.audit_log import AuditAction
 from implio_pipeline.domain.errors import KeyMissing
+from implio_pipeline.domain.ids import ColumnClass, Region
+from implio_pipeline.domain.keys import HOME, KeyContext
 from implio_pipeline.domain.scope import ByTeam
+from implio_pipeline.flows.access.grants import GrantDraft, grant
 from implio_pipeline.flows.accounts.audit_log import note_action
 from implio_pipeline.flows.accounts.members import add_member
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.operations.housekeep import housekeep
-from implio_pipeline.flows.operations.rotate_keys import SEAL_GRACE, finish_rotation, rotate_keys
+from implio_pipeline.flows.operations.rotate_keys import rotate_keys
 from implio_pipeline.ports.exports import Origin
 from implio_pipeline.stores.catalog import home_keys
 from implio_pipeline.stores.catalog.engine import reading
@@ -143,10 +147,7 @@ def test_after_a_rotation_no_key_of_an_old_catalog_opens_and_everything_is_reada
     assert len(old) > 3
     assert all(opens(root, wrapped) for wrapped in old)
 
-    summary = rotate_keys(home.services)
-    assert summary.seal_keys_waiting
-    home.clock.pass_by(SEAL_GRACE)
-    housekeep(home.services)
+    rotate_keys(home.services)
 
     (root,) = (path.read_bytes() for path in home_roots(home))
     assert not any(opens(root, wrapped) for wrapped in old)
@@ -176,30 +177,81 @@ def put_in(home: Home) -> None:
     note_action(home.services, home.opened.accounts, AuditAction.ADDED_MEMBER, team=ADS, name="Boss")
 
 
-def test_what_is_sealed_just_before_an_old_root_key_goes_is_wrapped_anew(home: Home) -> None:
-    rotate_keys(home.services)
-    home.clock.pass_by(SEAL_GRACE - timedelta(seconds=1))
-    finish_rotation(home.services)
-    assert len(home_roots(home)) == 2
-    late = put_aside(home)
-    (old, _) = home_roots(home)
-    rewrap_under(home, late, old)
+STORING: dict[str, Callable[[Home], object]] = {
+    "a file set aside": put_aside,
+    "an operator": lambda home: home.services.people.remember("Olga Operator"),
+    "a member and a line of the audit log": put_in,
+    "a code": lambda home: home.opened.accounts.members.set_code_secret(MemberId("nobody"), "a secret"),
+    "a grant with a note": lambda home: grant(
+        home.services,
+        GrantDraft(
+            team=ADS,
+            classes=frozenset({ColumnClass.CONTENT}),
+            purpose=Purpose.ACCESS_REQUEST,
+            until=home.clock.now() + timedelta(days=9),
+            person="Olga",
+            granted_by="Boss",
+            note="a note",
+        ),
+    ),
+}
 
-    home.clock.pass_by(timedelta(seconds=1))
-    finish_rotation(home.services)
+
+@pytest.mark.parametrize("what", STORING)
+def test_what_the_old_root_key_of_the_home_wrapped_is_not_stored_after_a_rotation(what: str, home: Home) -> None:
+    home.services.people.remember("Boss")  # the named keys are there
+    ring, wrapped = home.services.keychain.ring, 0
+    wrap = ring.wrap
+
+    def wrap_amid(region: Region, name: str, key: bytes, *, context: KeyContext) -> tuple[str, bytes]:
+        """Wrap a key under a root key that a rotation on another machine destroys before anything is stored."""
+        nonlocal wrapped
+        under = wrap(region, name, key, context=context)
+        if region == HOME:
+            wrapped += 1
+            if wrapped == 1:
+                rotate_keys(home.services)
+        return under
+
+    ring.wrap = wrap_amid
+
+    STORING[what](home)
+
+    assert wrapped > 1
+    assert len(home_roots(home)) == 1
+    (root,) = (path.read_bytes() for path in home_roots(home))
+    ring.wrap = wrap
+    kept = wrapped_under_the_home(home.path / "catalog")
+    assert kept
+    assert all(opens(root, each) for each in kept)
+
+
+def test_a_process_that_read_a_value_before_a_rotation_and_opens_it_afterwards_reads_it_again(home: Home) -> None:
+    person = home.services.people.remember("Olga Operator")
+    ring, opened = home.services.keychain.ring, 0
+    unwrap = ring.unwrap
+
+    def unwrap_late(root_key_id: str, wrapped: bytes, *, context: KeyContext) -> bytes:
+        nonlocal opened
+        opened += 1
+        if opened == 1:
+            rotate_keys(home.services)
+        return unwrap(root_key_id, wrapped, context=context)
+
+    ring.unwrap = unwrap_late
+
+    assert home.services.people.name_of(person) == "Olga Operator"
+    assert opened > 1
+
+
+def test_a_rotation_that_was_killed_after_it_made_the_root_key_leaves_everybody_able_to_store(home: Home) -> None:
+    home.services.keychain.ring.renew(HOME)
+
+    file_id = put_aside(home)
+    housekeep(home.services)
 
     assert len(home_roots(home)) == 1
-    assert content_of(home, late) == CONTENT
-
-
-def rewrap_under(home: Home, file_id: str, root: Path) -> None:
-    """Leave a key as a process would that had looked for the newest root key before the rotation."""
-    from cryptography.hazmat.primitives.keywrap import aes_key_wrap  # noqa: PLC0415
-
-    key = home.opened.set_aside._keys.open(file_id)
-    epoch = root.name.split(".")[1]
-    values = (f"home/seal/{epoch}", aes_key_wrap(root.read_bytes(), key), file_id)
-    alter_catalog(home.path, "update set_aside_keys set root_key_id = ?, wrapped = ? where file_id = ?", *values)
+    assert content_of(home, file_id) == CONTENT
 
 
 def test_every_table_under_the_homes_root_key_is_known(home: Home, a_member: Callable[[Home], object]) -> None:

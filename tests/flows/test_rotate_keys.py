@@ -28,6 +28,7 @@ from implio_pipeline.domain.scope import ByTask, ByTeam, ByUser
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.deletion.extend import extend
 from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
 from implio_pipeline.flows.files.ingest import ingest
 from implio_pipeline.flows.files.team_keys import renew_class_keys
@@ -35,7 +36,6 @@ from implio_pipeline.flows.operations.audit import survivors
 from implio_pipeline.flows.operations.epochs import epoch_open_since
 from implio_pipeline.flows.operations.housekeep import housekeep
 from implio_pipeline.flows.operations.rotate_keys import (
-    SEAL_GRACE,
     close_epoch,
     faults_of_ring,
     finish_rotation,
@@ -69,24 +69,23 @@ def versions(home: Home, team: TeamId = ADS) -> dict[str, list[int]]:
     return found
 
 
-def region_roots(home: Home) -> set[str]:
-    return {each for each in home.services.keychain.ring.identities() if not each.startswith("home/")}
+def roots_of(home: Home) -> set[str]:
+    return set(home.services.keychain.ring.identities())
 
 
 def check_settled(home: Home, place: str = "") -> None:
     """Hold what is true whenever a rotation has ended."""
-    assert {each.rpartition("/")[0] for each in region_roots(home)} == EVERY_ROOT, place
-    assert len(region_roots(home)) == len(EVERY_ROOT), place
-    roots = region_roots(home)
+    roots = roots_of(home)
+    assert {each.rpartition("/")[0] for each in roots} == {*EVERY_ROOT, "home/seal"}, place
+    assert len(roots) == len(EVERY_ROOT) + 1, place
     for team in (ADS, CARS):
         keys = home.services.catalog.teams.keys(team)
         assert {key.root_key_id for key in keys} <= roots, place
-        assert all(len(numbers) == 1 for purpose, numbers in versions(home, team).items() if purpose != "seal"), place
+        assert all(len(numbers) == 1 for numbers in versions(home, team).values()), place
     statement = newest_key_statement(home.services.ledger)
     assert statement is not None, place
     assert set(statement.roots.live) >= roots, place
-    # The home's own root key outlives its successor for a while, as a team's seal key does.
-    assert {each.rpartition("/")[0] for each in statement.roots.retired} <= {"home/seal"}, place
+    assert statement.roots.retired == {}, place
     assert faults_of_ring(home.services.ledger, home.services.keychain) == RingFaults(), place
     assert home.opened.ledger.check() == [], place
     assert disagreements(home.services) == [], place
@@ -102,8 +101,8 @@ def test_everything_is_readable_before_and_after_and_no_file_is_written(home: Ho
     assert stored_bytes(home) == files
     assert home.user_key("ann") == user_key
     assert (summary.teams, summary.files) == (2, len(home.files()))
-    assert len(summary.team_keys_destroyed) == 6
-    assert set(summary.root_keys_destroyed) == {f"{root}/1" for root in EVERY_ROOT}
+    assert len(summary.team_keys_destroyed) == 8
+    assert set(summary.root_keys_destroyed) == {f"{root}/1" for root in {*EVERY_ROOT, "home/seal"}}
     check_settled(home)
     with opened_at(home.path) as another:
         assert another.rows() == rows
@@ -289,42 +288,63 @@ def test_a_rotation_amid_another_ends_with_one_of_each_key(home: Home) -> None:
     check_settled(home)
 
 
-def test_an_old_seal_key_stays_as_long_as_an_open_request_needs_it(home: Home) -> None:
+def test_what_is_sealed_is_sealed_again_and_the_old_seal_key_opens_nothing(home: Home) -> None:
     home.keep(Ad(task="a"))
     (request,) = home.ask(ByUser(user_id="ann"))
-
-    summary = rotate_keys(home.services)
-    home.clock.pass_by(SEAL_GRACE)
-    finish_rotation(home.services)
-
-    assert summary.seal_keys_waiting == 3  # one a team and the home's, as long as something may be about to come
-    assert versions(home)["seal"] == [2, 1]
-    sealed = home.services.catalog.requests.get(request.request_id).sealed
-    assert sealed is not None
-    assert b"ann" in home.services.keychain.unseal(ADS, sealed, context=request.request_id)
-
-    erase(home.services)
-    housekeep(home.services)
-
-    assert versions(home)["seal"] == [2]
-    with pytest.raises(KeyMissing):
-        home.services.keychain.unseal(ADS, sealed, context=request.request_id)
-
-
-def test_an_old_seal_key_stays_as_long_as_a_legal_hold_needs_it(home: Home) -> None:
     until = NOW + timedelta(days=9)
     hold = place_hold(home.services, HoldDraft(team=ADS, scope=ByTeam(), until=until, words="a claim", holder="Sam"))
 
     rotate_keys(home.services)
-    home.clock.pass_by(SEAL_GRACE)
-    finish_rotation(home.services)
 
-    assert versions(home)["seal"] == [2, 1]
-    assert hold.sealed is not None
-    assert b"Sam" in home.services.keychain.unseal(ADS, hold.sealed, context=hold.hold_id)
-    release_hold(home.services, hold.hold_id)
-    finish_rotation(home.services)
     assert versions(home)["seal"] == [2]
+    for context, before, words in (
+        (request.request_id, request.sealed, b"ann"),
+        (hold.hold_id, hold.sealed, b"Sam"),
+    ):
+        (now,) = [each for each in home.services.catalog.teams.seals(ADS) if each.context == context]
+        assert words in home.services.keychain.unseal(ADS, now.sealed, context=context)
+        assert before is not None
+        with pytest.raises(KeyMissing):
+            home.services.keychain.unseal(ADS, before, context=context)
+    # What is done with them afterwards works: an extension opens the words and adds to them.
+    extend(home.services, request.request_id, days=9, reason="many files")
+    release_hold(home.services, hold.hold_id)
+    erase(home.services)
+    assert home.services.catalog.teams.seals(ADS) == []
+    assert home.rows(ADS) == []
+
+
+SEALING: dict[str, Callable[[Home], object]] = {
+    "a request": lambda home: home.ask(ByUser(user_id="ann")),
+    "a hold": lambda home: place_hold(
+        home.services,
+        HoldDraft(team=ADS, scope=ByTeam(), until=NOW + timedelta(days=9), words="a claim", holder="Sam"),
+    ),
+}
+
+
+@pytest.mark.parametrize("act", SEALING)
+def test_what_was_sealed_under_a_key_that_goes_before_it_is_stored_is_sealed_again(home: Home, act: str) -> None:
+    seals: list[bytes] = []
+    make = home.services.keychain.sealer
+
+    def sealer_amid(team: TeamId) -> Callable[[bytes, str], bytes]:
+        """Return a seal under a key that a rotation on another machine destroys before anything is stored."""
+        seal = make(team)
+        if team == ADS and not seals:
+            seals.append(b"")
+            rotate_keys(home.services)
+        return seal
+
+    home.services.keychain.sealer = sealer_amid
+    home.services.keychain.seal = lambda team, text, *, context: sealer_amid(team)(text, context)
+
+    SEALING[act](home)
+
+    (stored,) = home.services.catalog.teams.seals(ADS)
+    assert stored.sealed.startswith(b"ads/seal/2\0")
+    assert home.services.keychain.unseal(ADS, stored.sealed, context=stored.context)
+    check_settled(home)
 
 
 def test_finishing_when_nothing_is_left_writes_nothing(home: Home) -> None:
@@ -332,7 +352,6 @@ def test_finishing_when_nothing_is_left_writes_nothing(home: Home) -> None:
     finish_rotation(home.services)
     assert list(home.services.ledger.entries()) == []
     rotate_keys(home.services)
-    home.clock.pass_by(SEAL_GRACE)
     housekeep(home.services)
     entries = list(home.services.ledger.entries())
 
@@ -371,7 +390,7 @@ def test_a_ledgers_statement_is_read_back_as_it_was_written_and_holds_no_key(hom
     assert [key for key in raw if key[:16] in text] == []
     statement = newest_key_statement(home.services.ledger)
     assert statement is not None
-    assert set(statement.roots.destroyed) == {f"{root}/1" for root in EVERY_ROOT}
+    assert set(statement.roots.destroyed) == {f"{root}/1" for root in {*EVERY_ROOT, "home/seal"}}
     assert "ads/content/1" in statement.team_keys.destroyed
     assert "ads/content/2" in statement.team_keys.live
     assert "ads/pseudonym/1" in statement.team_keys.live
@@ -448,7 +467,7 @@ def test_a_rotation_killed_at_any_call_leaves_everything_readable_and_is_finishe
             assert home.user_key("ann") == user_key, tripwire.place
             if newest_key_statement(home.services.ledger):  # else it died before anything had begun
                 check_settled(home, tripwire.place)
-        with opened_at(copy, at=NOW + SEAL_GRACE) as home:
+        with opened_at(copy) as home:
             rotate_keys(home.services)
             erase(home.services)
             assert [row["task_id"] for row in home.rows(ADS)] == ["late", "t1", "t2", "t3", "t4", "t5"], tripwire.place
@@ -489,7 +508,7 @@ def test_a_closing_of_an_epoch_that_is_killed_at_any_call_is_done_by_the_next_on
             assert newest.last_receipt == request.request_id, tripwire.place
             assert epoch_open_since(services) is None, tripwire.place
             assert home.rows() == rows, tripwire.place
-        with opened_at(copy, at=NOW + SEAL_GRACE) as home:
+        with opened_at(copy) as home:
             housekeep(home.services)
             check_settled(home, tripwire.place)
 

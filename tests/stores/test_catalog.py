@@ -145,7 +145,7 @@ def request_for(rule: Rule, team: TeamId = ADS, **known: object) -> Request:
         due_at=NOW + timedelta(days=31),
         scope_pseudonym="ab" * 16,
         tombstone_sequence=0,
-        sealed=b"sealed scope",
+        sealed=b"ads.seal.1\0sealed scope",
     )
     return replace(plain, **known)
 
@@ -658,7 +658,7 @@ def test_completing_destroys_the_sealed_scope_and_the_lines_and_leaves_the_tombs
         other.request_id
     ]
     assert len(catalog.requests.outcomes([other.request_id])[other.request_id]) == 1
-    assert catalog.requests.get(other.request_id).sealed == b"sealed scope"
+    assert catalog.requests.get(other.request_id).sealed == b"ads.seal.1\0sealed scope"
 
 
 def test_only_shredded_requests_are_completed_and_only_once(catalog: Catalog) -> None:

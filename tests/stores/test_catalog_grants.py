@@ -43,7 +43,7 @@ def a_grant(name: str = "g-1", **known: object) -> Grant:
         granted_by=BOB,
         granted_at=NOW,
         until=NOW + timedelta(days=9, microseconds=1),
-        sealed=b"\x00\xff",
+        sealed=HomeSeal.join("home/seal/1", b"a key", b"\x00\xff"),
     )
     return replace(plain, **known)
 

@@ -83,7 +83,7 @@ def test_destroyed_keys_and_scopes_are_nowhere_on_disk(catalog: SqlCatalog, file
     commit_files(catalog, old, kept)
     catalog.manifest.commit(change(catalog, new_team_keys=(team_key(ADS, KeyPurpose.SEAL, 2),)))
     seal = next(key for key in catalog.teams.keys(ADS) if key.key_id == "ads.seal.1")
-    request = accept(catalog, UserRule(user_key=user(1), before=NOW), sealed=b"the scope that goes")
+    request = accept(catalog, UserRule(user_key=user(1), before=NOW), sealed=b"ads.seal.1\0the scope that goes")
     secrets = [seal.wrapped, b"the scope that goes", *(key.wrapped for key in old.keys)]
     assert all(secret in bytes_on_disk(file) for secret in secrets)
 

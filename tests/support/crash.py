@@ -28,7 +28,7 @@ _READS = {
     "clock": {"now"},
     "identifiers": {"request_id", "secret", "task_key", "task_day"},
     "keychain": {
-        *("fingerprints", "new_team_keys", "pseudonym", "seal", "sealed_under", "sealer", "unseal"),
+        *("fingerprints", "new_team_keys", "pseudonym", "seal", "sealer", "unseal"),
         *("user_key", "user_key_maker"),
     },
     "vault": {

@@ -17,6 +17,9 @@ class OneKey(LocalKeyRing):
     def __init__(self) -> None:
         super().__init__(Path("nowhere"))
 
+    def identities(self) -> dict[str, str]:
+        return {"home/seal/1": "the only one"}
+
     def wrap(self, region: Region, name: str, key: bytes, *, context: KeyContext) -> tuple[str, bytes]:
         assert (region, name) == ("home", "seal")
         return "home/seal/1", aes_key_wrap(_ROOT, key)

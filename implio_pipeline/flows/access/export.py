@@ -243,7 +243,9 @@ def _search(services: Services, team: TeamId, user_key: UserKey, newest: int, pr
         for note, opened in zip(notes, opened_notes(keychain, notes), strict=True)
     ]
     about += [
-        _moderation_record(verdict.task_id, written_at=verdict.decided_at, verdict=opened_values(keychain, verdict))
+        _moderation_record(
+            verdict.task_id, written_at=verdict.decided_at, verdict=opened_values(catalog, keychain, verdict)
+        )
         for verdict in moderation.unsettled(team)
         if verdict.user_key == user_key
     ]

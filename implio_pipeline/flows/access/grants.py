@@ -25,6 +25,7 @@ from implio_pipeline.domain.access import (
     review,
 )
 from implio_pipeline.domain.ids import ColumnClass, TeamId, sensitive
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.statements import GrantMade, GrantRevoked
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.ledger_state import LedgerState
@@ -61,7 +62,7 @@ def grant(services: Services, draft: GrantDraft) -> Grant:
     if not draft.person.strip() or not draft.granted_by.strip():
         raise GrantRefused("a grant needs the names of the operator and of who gives it", remedy="Give both names.")
     check_grant(classes=draft.classes, granted_at=now, until=draft.until)
-    # 1. Seal the note, since it is free text, and keep only pseudonyms of both names.
+    # 1. Keep only pseudonyms of both names. The note is free text, and is sealed below.
     grant_id = GrantId(services.identifiers.request_id())
     note = draft.note.strip()
     made = Grant(
@@ -73,7 +74,6 @@ def grant(services: Services, draft: GrantDraft) -> Grant:
         granted_by=services.people.remember(draft.granted_by),
         granted_at=now,
         until=draft.until,
-        sealed=services.people.seal(note, context=grant_id) if note else None,
     )
     told = GrantMade(
         grant_id=made.grant_id,
@@ -87,8 +87,13 @@ def grant(services: Services, draft: GrantDraft) -> Grant:
     )
     # 2. The ledger comes first: a grant in force must never be missing there.
     services.ledger.append([told])
-    services.catalog.grants.add(made)
-    return made
+
+    def add() -> Grant:
+        sealed = services.people.seal(note, context=grant_id) if note else None
+        services.catalog.grants.add(replace(made, sealed=sealed))
+        return replace(made, sealed=sealed)
+
+    return replan(add, about="the home's root key")
 
 
 def grant_team_creator(services: Services, team: TeamId, *, maker: str, days: int) -> Grant | None:

@@ -86,9 +86,56 @@ def accept(
     Raises:
         ClockWrong: the clock disagrees with what the home knows; nothing was accepted.
     """
+    now = agreed_now(services)
+    # 1. to 3. Prepare, judge and store; again if a rotation has destroyed the key that sealed them. From here on, the
+    #    items are hidden.
+    answers, asked, stored = replan(
+        lambda: _stored(services, drafts, now=now, policy=policy, same_within=same_within, is_paused=is_paused),
+        about="the keys of the teams",
+    )
+    # 4. Write the tombstones into the ledger, so that no backup of the catalog can undo the deletion.
+    rules = {each.request.request_id: each.rule for each in asked}
+    new = [
+        (each, _ending(rules[each.request_id], each.accepted_at))  # the catalog decided where the rule ends
+        for each in {each.request_id: each for each in stored}.values()  # one may be asked for twice at once
+        if each.request_id in rules
+    ]
+    # A request that was sent again may be one whose process was killed here. Then the ledger lacks its tombstone, and
+    # only the catalog knows. Otherwise nothing that was just written is read back: that took a fifth of the time.
+    if any(each.request_id not in rules for each in stored):
+        _note_placed(services.catalog.requests, services.ledger)
+    else:
+        _note_new(services.catalog.requests, services.ledger, new)
+    # 5. Count by reading, and release those that need no second person.
+    unapproved = [(each, rule) for each, rule in new if each.state is RequestState.UNAPPROVED]
+    if unapproved and not is_paused:
+        released = release(services, unapproved)
+        stored = [released.get(each.request_id, each) for each in stored]
+    # 6. Answer in the order of the drafts.
+    accepted = iter(stored)
+    return [_answer(each, next(accepted)) if isinstance(each, PreparedRequest) else each for each in answers]
+
+
+def _stored(
+    services: Services,
+    drafts: Sequence[RequestDraft],
+    *,
+    now: datetime,
+    policy: str | None,
+    same_within: timedelta | None,
+    is_paused: bool,
+) -> tuple[list[PreparedRequest | Request | ImplioError], list[PreparedRequest], list[Request]]:
+    """Prepare, judge and store requests.
+
+    Returns:
+        For each draft what it became, in order; what was asked of the catalog; and the requests that this made or made
+        before.
+
+    Raises:
+        PlanOutdated: the key that sealed one of them was renewed. Nothing was stored.
+    """
     # 1. Prepare: express each scope in keyed pseudonyms, and seal its personal part. A team is looked up once, however
     #    many drafts name it, and also if there is no such team: a request file may hold thousands of misspelt lines.
-    now = agreed_now(services)
     teams = {name: _open_team(services, name) for name in {draft.team for draft in drafts}}
     answers: list[PreparedRequest | Request | ImplioError] = []
     for draft in drafts:
@@ -112,29 +159,7 @@ def accept(
     known = {name: opened[0] for name, opened in teams.items() if not isinstance(opened, ImplioError)}
     asked = _judged(services, asked, known, is_paused=is_paused)
     # 3. Store request, tombstone and queue removals in one transaction, which adds up what each person decided alone.
-    #    From here on, the items are hidden.
-    stored = services.catalog.requests.accept(asked, approvals=services.approvals)
-    # 4. Write the tombstones into the ledger, so that no backup of the catalog can undo the deletion.
-    rules = {each.request.request_id: each.rule for each in asked}
-    new = [
-        (each, _ending(rules[each.request_id], each.accepted_at))  # the catalog decided where the rule ends
-        for each in {each.request_id: each for each in stored}.values()  # one may be asked for twice at once
-        if each.request_id in rules
-    ]
-    # A request that was sent again may be one whose process was killed here. Then the ledger lacks its tombstone, and
-    # only the catalog knows. Otherwise nothing that was just written is read back: that took a fifth of the time.
-    if any(each.request_id not in rules for each in stored):
-        _note_placed(services.catalog.requests, services.ledger)
-    else:
-        _note_new(services.catalog.requests, services.ledger, new)
-    # 5. Count by reading, and release those that need no second person.
-    unapproved = [(each, rule) for each, rule in new if each.state is RequestState.UNAPPROVED]
-    if unapproved and not is_paused:
-        released = release(services, unapproved)
-        stored = [released.get(each.request_id, each) for each in stored]
-    # 6. Answer in the order of the drafts.
-    accepted = iter(stored)
-    return [_answer(each, next(accepted)) if isinstance(each, PreparedRequest) else each for each in answers]
+    return answers, asked, services.catalog.requests.accept(asked, approvals=services.approvals)
 
 
 def release(services: Services, unapproved: Sequence[tuple[Request, Rule]]) -> dict[RequestId, Request]:

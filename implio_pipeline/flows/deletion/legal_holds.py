@@ -15,6 +15,7 @@ from datetime import datetime
 from implio_pipeline.domain.errors import HoldRefused
 from implio_pipeline.domain.hold import Hold, HoldId, HoldReason
 from implio_pipeline.domain.ids import TeamId, sensitive
+from implio_pipeline.domain.replan import replan
 from implio_pipeline.domain.request import WITHHELD_STATES, Request
 from implio_pipeline.domain.scope import FOR_EVER, Scope
 from implio_pipeline.domain.statements import HoldPlaced, HoldReleased
@@ -64,12 +65,17 @@ def place_hold(services: Services, draft: HoldDraft) -> Hold:
         reason=draft.reason,
         placed_at=now,
         until=draft.until,
-        sealed=keychain.seal(team, words.encode(), context=hold_id),
     )
     # 2. The ledger comes first: a hold that only the catalog knew would be lost with it, and its items erased.
     services.ledger.append([HoldPlaced.of(hold)])
-    # 3. Place it. A commit that was planned before fails, since it names an older hold.
-    return services.catalog.holds.place(hold)
+
+    # 3. Place it. A commit that was planned before fails, since it names an older hold. It is sealed again if a
+    #    rotation has destroyed the key.
+    def place() -> Hold:
+        sealed = keychain.seal(team, words.encode(), context=hold_id)
+        return services.catalog.holds.place(replace(hold, sealed=sealed))
+
+    return replan(place, about=f"the keys of team {team}")
 
 
 def release_hold(services: Services, hold_id: HoldId) -> list[Request]:

@@ -101,7 +101,7 @@ def is_settling_due(services: Services, *, waits: timedelta) -> bool:
     return since is not None and since + waits <= now
 
 
-def opened_values(keychain: Keychain, verdict: StoredVerdict) -> Mapping[str, Any]:
+def opened_values(catalog: Catalog, keychain: Keychain, verdict: StoredVerdict) -> Mapping[str, Any]:
     """Return the columns that a pending verdict replaces in its item.
 
     Raises:
@@ -109,8 +109,16 @@ def opened_values(keychain: Keychain, verdict: StoredVerdict) -> Mapping[str, An
     """
     # The seal is bound to its task: a sealed verdict that is copied to another item does not open.
     context = seal_context("decision", verdict.task_id)
-    details = VerdictDetails.from_bytes(keychain.unseal(verdict.team, verdict.sealed or b"", context=context))
-    return details.item_columns(verdict.decided)
+    try:
+        details = keychain.unseal(verdict.team, verdict.sealed or b"", context=context)
+    except KeyMissing:
+        # A rotation may have sealed it again since it was read, and destroyed the old key.
+        keychain.forget(verdict.team)
+        now = catalog.moderation.decided(verdict.team, verdict.task_id, verdict.task_key)
+        if now is None or now.sealed in (None, verdict.sealed):
+            raise
+        details = keychain.unseal(verdict.team, now.sealed or b"", context=context)
+    return VerdictDetails.from_bytes(details).item_columns(verdict.decided)
 
 
 def forget_applied(catalog: Catalog, *, before: datetime) -> int:
@@ -281,7 +289,7 @@ class _Batch:
         closed: list[int] = []
         for verdict in verdicts:
             with self.run.faults.isolate(f"verdict {verdict.sequence} of team {self.team}"):
-                values[verdict.task_id] = opened_values(self.services.keychain, verdict)
+                values[verdict.task_id] = opened_values(self.services.catalog, self.services.keychain, verdict)
             if verdict.task_id not in values:
                 closed.append(verdict.sequence)
         if closed:

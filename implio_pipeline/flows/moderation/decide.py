@@ -31,6 +31,7 @@ from implio_pipeline.domain.moderation import (
     check_queue_name,
     seal_context,
 )
+from implio_pipeline.domain.replan import replan, reread
 from implio_pipeline.flows.identity import identity_of
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.services import Services
@@ -145,26 +146,34 @@ def decide(
         if not isinstance(decision, Move) and earlier.is_same(decision, by=who):
             return earlier
         raise ItemDecided("the item was decided before")
-    # 3. Store note and decision in one transaction. It fails if the entry is gone or locked.
+    # 3. Store note and decision in one transaction. It fails if the entry is gone or locked. They are sealed again if a
+    #    rotation has destroyed the key.
     entry, now = moderation.waiting(team, name, task_key), services.clock.now()
-    note = _note(services.keychain, entry, decision, at=now)
-    if isinstance(decision, Move):
-        return moderation.move(entry, queue=decision.queue, by=who, note=note, at=now)
-    try:
+
+    def store() -> StoredVerdict | QueueEntry:
+        note = _note(services.keychain, entry, decision, at=now)
+        if isinstance(decision, Move):
+            return moderation.move(entry, queue=decision.queue, by=who, note=note, at=now)
         return moderation.decide(_verdict(services.keychain, entry, decision, actor, who, now), note=note, at=now)
+
+    try:
+        return replan(store, about=f"the keys of team {team}")
     except (ItemGone, ItemDecided):
         # Another call came first. It may be the same moderator, who clicked twice.
         again = moderation.decided(team, name, task_key)
-        if again is not None and again.is_same(decision, by=who):
+        if not isinstance(decision, Move) and again is not None and again.is_same(decision, by=who):
             return again
         raise
 
 
 def notes_of(services: Services, team: TeamId, task_id: str) -> list[ReadNote]:
     """Return the notes that moderators wrote about an item, oldest first."""
-    name = task_id.strip().lower()
-    return opened_notes(
-        services.keychain, services.catalog.moderation.notes(team, name, services.identifiers.task_key(name))
+    name, keychain = task_id.strip().lower(), services.keychain
+    task_key = services.identifiers.task_key(name)
+    return reread(
+        lambda: opened_notes(keychain, services.catalog.moderation.notes(team, name, task_key)),
+        about=f"the keys of team {team}",
+        again=lambda: keychain.forget(team),
     )
 
 

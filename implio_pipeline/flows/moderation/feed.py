@@ -7,6 +7,7 @@ pending decisions, and `get_items` does not return the items.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.moderation import StoredVerdict
@@ -70,7 +71,7 @@ class DecisionFeed:
         polled = []
         for each in verdicts:
             is_pending = each.settled_at is None
-            values = opened_values(self._services.keychain, each) if is_pending else items.get(each.task_id)
+            values = self._opened(each) if is_pending else items.get(each.task_id)
             if values is not None:
                 decision = PolledDecision(
                     task_id=each.task_id,
@@ -82,3 +83,6 @@ class DecisionFeed:
                 )
                 polled.append(decision)
         return tuple(polled)
+
+    def _opened(self, verdict: StoredVerdict) -> Mapping[str, Any]:
+        return opened_values(self._services.catalog, self._services.keychain, verdict)

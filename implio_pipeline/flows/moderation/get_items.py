@@ -74,7 +74,7 @@ def get_items(services: Services, team: TeamId, task_ids: Iterable[str]) -> dict
         # Decisions are read before items. One that is applied in between is in both, with the same values.
         found = {task: moderation.decided(team, task, services.identifiers.task_key(task)) for task in wanted}
         pending = {
-            task: opened_values(services.keychain, verdict)
+            task: opened_values(services.catalog, services.keychain, verdict)
             for task, verdict in found.items()
             if verdict is not None and verdict.settled_at is None
         }

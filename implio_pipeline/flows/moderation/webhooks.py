@@ -15,6 +15,7 @@ from implio_pipeline.domain.callback import Callback, CallbackSecrets, Delivery,
 from implio_pipeline.domain.errors import CallbackRefused, CallbackUnknown
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.moderation import seal_context
+from implio_pipeline.domain.replan import replan, reread
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.keychain import Keychain
 from implio_pipeline.ports.moderation import WebhookClient
@@ -65,9 +66,13 @@ def set_callback(services: Services, webhook_client: WebhookClient, team: TeamId
         url=url, signing_secret=webhook_client.new_secret("whsec"), team_key=webhook_client.new_secret("whkey")
     )
     parts = json.dumps({"url": made.url, "signingSecret": made.signing_secret, "teamKey": made.team_key})
-    sealed = services.keychain.seal(team, parts.encode(), context=seal_context("callback", team))
     now = services.clock.now()
-    services.catalog.callbacks.put(Callback(team=team, host=destination.host, made_at=now, sealed=sealed))
+
+    def put() -> None:
+        sealed = services.keychain.seal(team, parts.encode(), context=seal_context("callback", team))
+        services.catalog.callbacks.put(Callback(team=team, host=destination.host, made_at=now, sealed=sealed))
+
+    replan(put, about=f"the keys of team {team}")
     return made
 
 
@@ -108,8 +113,12 @@ def secrets_of(catalog: Catalog, keychain: Keychain, team: TeamId) -> CallbackSe
         CallbackUnknown: the team has no callback.
         KeyMissing: the key that sealed them is destroyed.
     """
-    callback = catalog.callbacks.get(team)
-    if callback is None:
-        raise CallbackUnknown("the team has no callback")
-    opened = json.loads(keychain.unseal(team, callback.sealed, context=seal_context("callback", team)))
-    return CallbackSecrets(url=opened["url"], signing_secret=opened["signingSecret"], team_key=opened["teamKey"])
+
+    def read() -> CallbackSecrets:
+        callback = catalog.callbacks.get(team)
+        if callback is None:
+            raise CallbackUnknown("the team has no callback")
+        opened = json.loads(keychain.unseal(team, callback.sealed, context=seal_context("callback", team)))
+        return CallbackSecrets(url=opened["url"], signing_secret=opened["signingSecret"], team_key=opened["teamKey"])
+
+    return reread(read, about=f"the keys of team {team}", again=lambda: keychain.forget(team))

@@ -11,7 +11,7 @@ from heapq import merge
 
 from implio_pipeline.domain.epochs import EpochDestroyed
 from implio_pipeline.domain.ids import KeyId, Region, RequestId, TeamId
-from implio_pipeline.domain.keys import CLASS_PURPOSES, TeamKey, region_of, root_key_names, series_of
+from implio_pipeline.domain.keys import HOME, ROTATING_PURPOSES, TeamKey, region_of, root_key_names, series_of
 from implio_pipeline.domain.receipt import PartialReceipt, Receipt, RepeatedReceipt, WholeReceipt
 from implio_pipeline.domain.team import Team
 from implio_pipeline.ports.catalog import Catalog
@@ -27,7 +27,9 @@ class Closing:
     last_receipts: Mapping[Region, tuple[RequestId | None, datetime | None]]
     """The request of each region's newest receipt, and its `checked_at`."""
     keys: Mapping[Region, frozenset[KeyId]]
-    """The team keys of each region below which something was deleted. While one of them is left, no entry is true."""
+    """The team keys of each region below which something was deleted. While one of them is left, no entry is true.
+
+    For the home there are none: what was deleted there has its own keys, which the home's root key wraps."""
 
 
 def epoch_open_since(services: Services) -> datetime | None:
@@ -40,13 +42,14 @@ def epoch_open_since(services: Services) -> datetime | None:
     """
     if services.catalog.destroys_at_once:
         return None
-    teams, regions = services.catalog.teams, regions_in_use(services)
-    epochs = _last_epochs(services.ledger, regions)
-    if not teams.spent() and next(_uncovered_receipts(services.ledger, epochs, regions), None) is None:
+    catalog, regions = services.catalog, regions_in_use(services)
+    epochs = _last_epochs(services.ledger, regions | {HOME})
+    is_spent = catalog.is_home_spent or catalog.teams.spent()
+    if not is_spent and next(_uncovered_receipts(services.ledger, epochs, regions), None) is None:
         return None
-    if all(region in epochs for region in regions):
-        return min(epochs[region].closed_at for region in regions)
-    return teams.first_key_at()
+    if epochs.keys() >= regions | {HOME}:
+        return min(epoch.closed_at for epoch in epochs.values())
+    return catalog.teams.first_key_at()
 
 
 def oldest_deletion_at(services: Services) -> datetime | None:
@@ -118,13 +121,13 @@ def begin_closing(services: Services, now: datetime) -> Closing:
         newest.setdefault(receipt.region, (receipt.request_id, receipt.checked_at))
         touched.add(receipt.team)
     touched |= services.catalog.teams.spent()
-    keys = {region: _class_keys_of(services.catalog, region, touched) for region in regions}
-    return Closing(at=now, last_receipts=last | newest, keys=keys)
+    keys = {region: _rotating_keys_of(services.catalog, region, touched) for region in regions}
+    return Closing(at=now, last_receipts=last | newest, keys=keys | {HOME: frozenset()})
 
 
-def _class_keys_of(catalog: Catalog, region: Region, teams: Collection[TeamId]) -> frozenset[KeyId]:
+def _rotating_keys_of(catalog: Catalog, region: Region, teams: Collection[TeamId]) -> frozenset[KeyId]:
     keys = keys_of_region(catalog, region)
-    return frozenset(key.key_id for key in keys if key.purpose in CLASS_PURPOSES and key.team in teams)
+    return frozenset(key.key_id for key in keys if key.purpose in ROTATING_PURPOSES and key.team in teams)
 
 
 def with_touched(services: Services, teams: Iterable[Team], regions: Collection[Region]) -> list[Team]:
@@ -148,7 +151,7 @@ def note_epochs(
     destroyed: Mapping[str, str],
     pending_until: Mapping[str, datetime],
 ) -> int:
-    """Record in the ledger, for each region whose old root keys were destroyed, what nothing opens any more.
+    """Record in the ledger, for each region and for the home, if its old root keys were destroyed, what nothing opens.
 
     Only what is so is recorded: a root key of each class was renewed and the older ones destroyed, and of the teams in
     which something was deleted none has a key of before. Otherwise the next closing does what is left.
@@ -161,7 +164,7 @@ def note_epochs(
         pending_until: Root keys that the key service destroys later, and when.
 
     Returns:
-        The number of regions that got an entry.
+        The number of regions that got an entry, the home included.
     """
     statements = []
     for region in regions:

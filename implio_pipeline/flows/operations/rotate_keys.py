@@ -6,7 +6,8 @@ in it. A rotation therefore renews both, wraps everything live under the new key
 Rules:
 
 * No vault file is written. A file's own keys stay; only their wrapping in the catalog changes.
-* Every old key is destroyed after the last thing that needs it; the root keys come last.
+* Every old key is destroyed after the last thing that needs it; the root keys come last. What is sealed is sealed
+  again, and the catalog refuses what is sealed under a key that was destroyed: so nothing waits for anybody.
 * The ledger knows each root key before anything depends on it, so that an old key ring is recognised.
 * After a crash at any step, old and new keys exist and everything is readable. `finish_rotation` goes on from there.
 * A team whose old keys are being retired is claimed, and so is each file whose keys are wrapped again. So several
@@ -21,16 +22,15 @@ Rules:
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.claims import Claim, ClaimKind
 from implio_pipeline.domain.errors import KeyMissing, PlanOutdated
 from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.files import SealedFile
-from implio_pipeline.domain.ids import KeyId, KeyPurpose, Region, TeamId
+from implio_pipeline.domain.ids import KeyId, Region, TeamId
 from implio_pipeline.domain.keys import (
-    CLASS_PURPOSES,
     HOME,
     ROTATING_PURPOSES,
     KeyStatement,
@@ -42,7 +42,6 @@ from implio_pipeline.domain.keys import (
     region_of,
 )
 from implio_pipeline.domain.replan import is_outdated, replan
-from implio_pipeline.domain.request import OPEN_STATES
 from implio_pipeline.domain.team import Team
 from implio_pipeline.flows.clock import agreed_now
 from implio_pipeline.flows.faults import Faults, collecting
@@ -64,9 +63,8 @@ from implio_pipeline.ports.services import Services
 
 ROTATION = "key rotation"
 """The name of this work, for `implio status`."""
-SEAL_GRACE = timedelta(minutes=10)
-"""Time for which an old seal key outlives its successor: a request sealed under it may be about to be accepted."""
 _COMMIT_FILES = 256
+_COMMIT_SEALS = 256
 
 
 @dataclass(kw_only=True, slots=True)
@@ -80,12 +78,10 @@ class RotationSummary:
     """Fingerprints by id."""
     root_keys_destroyed: dict[str, str] = field(default_factory=dict)
     """Fingerprints by id."""
-    seal_keys_waiting: int = 0
-    """Old seal keys, of teams and of the home, that may still be needed. The daily housekeeping destroys them."""
     pending_until: dict[str, datetime] = field(default_factory=dict)
     """Root keys that the key service destroys later, and when."""
     epochs_destroyed: int = 0
-    """Epochs that were closed and destroyed, one for each region."""
+    """Epochs that were closed and destroyed, one for each region and one for the home."""
 
 
 def rotate_keys(
@@ -185,10 +181,10 @@ def _renew_root_keys(services: Services, regions: Iterable[Region], failed: Faul
 
 
 def finish_rotation(services: Services, *, faults: Faults | None = None) -> RotationSummary:
-    """Finish an interrupted rotation, and destroy old seal keys that are no longer needed, if there is anything to do.
+    """Finish an interrupted rotation, if there is anything to do.
 
     Raises:
-        ClockWrong: the clock disagrees with what the home knows, so a grace period may not be over.
+        ClockWrong: the clock disagrees with what the home knows.
         KeyMissing: a live key does not open. The keys above it are not destroyed.
         PlanOutdated: others kept changing the same things.
     """
@@ -205,13 +201,9 @@ def finish_rotation(services: Services, *, faults: Faults | None = None) -> Rota
 
 
 def _with_old_keys(services: Services) -> list[Team]:
-    """Return the teams with keys that can be retired. Of all keys one query tells which teams are looked at closer."""
+    """Return the teams with keys that have a newer version."""
     keys = _keys_by_team(services.catalog.teams.keys())
-    return [
-        team
-        for team in services.catalog.teams.all()
-        if old_keys(keys[team.team], CLASS_PURPOSES) or _idle_seal_keys(services, team.team, keys[team.team])
-    ]
+    return [team for team in services.catalog.teams.all() if old_keys(keys[team.team], ROTATING_PURPOSES)]
 
 
 def _keys_by_team(keys: Iterable[TeamKey]) -> Mapping[TeamId, list[TeamKey]]:
@@ -230,7 +222,7 @@ def renew_team_keys(
     `begin_rotation`.
 
     Raises:
-        ClockWrong: the clock disagrees with what the home knows, so a grace period may not be over.
+        ClockWrong: the clock disagrees with what the home knows.
         KeyMissing: a live key does not open. The keys above it are not destroyed.
         PlanOutdated: others kept changing the same things.
     """
@@ -290,6 +282,7 @@ def retire_old_keys(
                     closed.append(region)
         with failed.isolate(f"root keys of {HOME}"):
             _retire_home_key(services, summary)
+            closed.append(HOME)
         # 2. The catalog's own files still hold old wrappings in freed pages and in the write-ahead log.
         services.catalog.scrub()
         # 3. The ledger learns which keys are gone, so that a restore can destroy them again.
@@ -448,24 +441,21 @@ def _retire_team_keys(services: Services, worker: Worker, team: TeamId, summary:
     def retire() -> None:
         nonlocal keys
         keychain.forget(team)
-        # 1. Seal again what lasts, such as notes and verdicts. What is sealed for an open request stays as it is.
-        old_seals = {key.key_id for key in old_keys(catalog.teams.keys(team), (KeyPurpose.SEAL,))}
-        for each in catalog.teams.seals(team) if old_seals else ():
-            if keychain.sealed_under(each.sealed) in old_seals:
-                opened = keychain.unseal(team, each.sealed, context=each.context)
-                catalog.teams.replace_seal(each, keychain.seal(team, opened, context=each.context))
-        # 2. Find the old keys that nothing needs but the files.
         keys = catalog.teams.keys(team)
-        old = [*old_keys(keys, CLASS_PURPOSES), *_idle_seal_keys(services, team, keys)]
+        old = old_keys(keys, ROTATING_PURPOSES)
         if not old:
             return
+        # 1. Open every old key, for its fingerprint: if one does not open, nothing is destroyed.
         prints = keychain.fingerprints(old)
-        # 3. Wrap the keys of files under the newest keys. Files that others have claimed are left to them at first: an
+        # 2. Wrap the keys of files under the newest keys. Files that others have claimed are left to them at first: an
         #    erasure or a merge writes them under new keys. If they take too long, they have to do their work again.
         old_ids, is_patient = {key.key_id for key in old}, True
         while _wrap_files(services, worker, team, old_ids, summary, is_patient=is_patient):
             is_patient = worker.wait()
-        # 4. Destroy the old keys. The catalog refuses this commit while a live file's key is wrapped under one of them.
+        # 3. Seal again what is sealed: the words of open requests and of holds, notes, verdicts, callbacks.
+        _seal_again(services, team, old_ids)
+        # 4. Destroy the old keys. The catalog refuses this commit while a live file's key is wrapped under one of them,
+        #    or something is sealed under one; and from then on, what others have sealed under one and not stored yet.
         _commit(catalog, team, at=services.clock.now(), shred=old_ids)
         summary.team_keys_destroyed |= prints
         keychain.forget(team)
@@ -476,7 +466,20 @@ def _retire_team_keys(services: Services, worker: Worker, team: TeamId, summary:
         return is_outdated(error) or is_further
 
     replan(retire, about=f"the files of team {team}", is_race=is_race)
-    summary.seal_keys_waiting += len(old_keys(catalog.teams.keys(team), (KeyPurpose.SEAL,)))
+
+
+def _seal_again(services: Services, team: TeamId, old_ids: Collection[KeyId]) -> None:
+    """Seal under the newest key what is sealed under old ones.
+
+    Raises:
+        KeyMissing: one of the values does not open.
+        PlanOutdated: another rotation has destroyed a key since.
+    """
+    teams, keychain = services.catalog.teams, services.keychain
+    while found := teams.seals(team, under=old_ids, most=_COMMIT_SEALS):
+        seal = keychain.sealer(team)
+        opened = [(each, keychain.unseal(team, each.sealed, context=each.context)) for each in found]
+        teams.replace_seals(team, [(each, seal(text, each.context)) for each, text in opened])
 
 
 def _wrap_files(
@@ -516,20 +519,6 @@ def _wrap_files(
         finally:
             worker.give_back(claims)
     return is_left
-
-
-def _idle_seal_keys(services: Services, team: TeamId, keys: Iterable[TeamKey]) -> list[TeamKey]:
-    """Return the old seal keys that nothing is sealed under, and under which nothing can be sealed any more."""
-    seals = [key for key in keys if key.purpose is KeyPurpose.SEAL]
-    old = old_keys(seals, (KeyPurpose.SEAL,))
-    # A process may have sealed a request under the old key and be about to store it.
-    if not old or max(key.created_at for key in seals) + SEAL_GRACE > services.clock.now():
-        return []
-    sealed = [request.sealed for request in services.catalog.requests.all(team=team, states=OPEN_STATES)]
-    sealed += [hold.sealed for hold in services.catalog.holds.all(team)]
-    sealed += [each.sealed for each in services.catalog.teams.seals(team)]
-    needed = {services.keychain.sealed_under(each) for each in sealed if each is not None}
-    return [key for key in old if key.key_id not in needed]
 
 
 def _retire_root_keys(services: Services, region: Region, summary: RotationSummary) -> None:
@@ -591,41 +580,28 @@ def _retire_spent_keys(services: Services, region: Region, roots: Collection[str
     newest = newest_ids(key.key_id for key in keys)
     with working(services, ROTATION) as worker:
         for team in sorted(_spent_teams(stale)):
-            if any(key.team == team and key.purpose in CLASS_PURPOSES and key.key_id in newest for key in stale):
+            if any(key.team == team and key.is_spent and key.key_id in newest for key in stale):
                 renew_keys(services, catalog.teams.get(team))
             _retire_team_keys(services, worker, team, summary)
 
 
 def _spent_teams(keys: Iterable[TeamKey]) -> frozenset[TeamId]:
-    """Return the teams below whose class keys something was deleted, of these keys."""
-    return frozenset(key.team for key in keys if key.is_spent and key.purpose in CLASS_PURPOSES)
+    """Return the teams below whose keys something was deleted, of these keys."""
+    return frozenset(key.team for key in keys if key.is_spent)
 
 
 def _retire_home_key(services: Services, summary: RotationSummary) -> None:
-    """Wrap what is under older root keys of the home under the newest one, then destroy the older ones.
-
-    The catalog does not refuse values that are sealed under an older root key of the home, and a process may be about
-    to store one. An older root key therefore outlives its successor by `SEAL_GRACE`, as a team's seal key does.
-    """
-    ring = services.keychain.ring.identities()
-    old = _older_root_keys(ring, HOME)
-    if not old:
-        return
-    services.catalog.rewrap_home_keys(tuple(old))
-    # The key ring keeps no times, so the ledger tells the key's age: the first of the latest unbroken run of statements
-    # that name the key as live.
-    newest = next(key_id for key_id in newest_ids(ring) if region_of(key_id) == HOME)
-    live_since: datetime | None = None
-    for entry in services.ledger.newest_first(KeyStatement):
-        if newest not in entry.statement.roots.live:
-            break
-        live_since = entry.statement.at
-    if live_since is None or live_since + SEAL_GRACE > services.clock.now():
-        summary.seal_keys_waiting += len(old)
-        return
-    services.catalog.drop_home_keys(tuple(old))
-    services.keychain.ring.retire(old)
-    summary.root_keys_destroyed |= old
+    """Wrap what is under older root keys of the home under the newest one, then destroy the older ones."""
+    catalog, ring = services.catalog, services.keychain.ring
+    old = _older_root_keys(ring.identities(), HOME)
+    if old:
+        # From its first step on, the catalog refuses what an older root key has wrapped.
+        catalog.rewrap_home_keys(tuple(old))
+        retired = ring.retire(old)
+        summary.root_keys_destroyed |= old
+        summary.pending_until |= {key_id: until for key_id, until in retired.items() if until is not None}
+    # Last, because it says whether anything was deleted that an older root key opens. A crash may have left it to do.
+    catalog.drop_home_keys()
 
 
 def _older_root_keys(ring: Mapping[str, str], region: Region) -> dict[str, str]:

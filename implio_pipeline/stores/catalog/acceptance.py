@@ -40,6 +40,7 @@ def accept(connection: Connection, asked: Sequence[PreparedRequest], *, approval
 
     Raises:
         TeamUnknown: there is no such team.
+        PlanOutdated: the key that sealed one of them was renewed since.
     """
     # 1. Lock the teams, in one order, so that no two transactions deadlock.
     newest = {team: teams.lock(connection, team) for team in sorted({each.request.team for each in asked})}
@@ -154,6 +155,7 @@ def _store(connection: Connection, new: Sequence[PreparedRequest], *, is_in_ledg
         requests,
         [row_of_request(stored, idempotency=each.key) for stored, each in zip(accepted, new, strict=True)],
     )
+    teams.check_seals(connection, (each.sealed for each in accepted))
     put_scopes(connection, accepted)
     waiting = [each for each in accepted if each.state is RequestState.UNAPPROVED]
     # The webhook waits, because it is not sent if the request is released soon.

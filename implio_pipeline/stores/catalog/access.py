@@ -19,10 +19,12 @@ from implio_pipeline.domain.access import Grant, GrantId, GrantRefused, PersonKe
 from implio_pipeline.domain.audit_log import GENESIS, LoggedRead, LogLine
 from implio_pipeline.domain.errors import TeamUnknown
 from implio_pipeline.domain.ids import ColumnClass, TeamId
+from implio_pipeline.domain.replan import replan, reread
 from implio_pipeline.ports.access import AccessLog, Grants, People
 from implio_pipeline.stores.catalog.access_tables import access_log, grants, operators
 from implio_pipeline.stores.catalog.engine import LOG_LOCK, lock, reading, writing
-from implio_pipeline.stores.catalog.home_keys import home_key
+from implio_pipeline.stores.catalog.home_keys import HOME_ROOT, home_key
+from implio_pipeline.stores.catalog.home_root_keys import mark_home_spent, storing
 from implio_pipeline.stores.catalog.tables import teams
 from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed_hash
 
@@ -44,7 +46,8 @@ class SqlGrants(Grants):
     def add(self, grant: Grant) -> None:
         row: dict[str, Any] = {name: getattr(grant, name) for name in _GRANT}
         row["classes"] = sorted(each.value for each in grant.classes)
-        with writing(self._engine) as connection:
+        roots = [] if grant.sealed is None else [HomeSeal.sealed_under(grant.sealed)]
+        with storing(self._engine, *roots) as connection:
             if not connection.scalar(select(exists().where(teams.c.team == grant.team))):
                 raise TeamUnknown("there is no such team")
             connection.execute(insert(grants), row)
@@ -144,23 +147,32 @@ class SqlPeople(People):
     @override
     def remember(self, name: str) -> PersonKey:
         person = self.person(name)
-        if self._sealed(person) is None:
+
+        def put() -> None:
             sealed = self._seal.seal(name.strip(), context=f"operator {person}")
-            with writing(self._engine) as connection:
+            with storing(self._engine, HomeSeal.sealed_under(sealed)) as connection:
                 # Another process may have stored the name since. Both sealed values have the same name.
                 if not connection.scalar(select(exists().where(operators.c.person == person))):
                     connection.execute(insert(operators), {"person": person, "sealed": sealed})
+
+        if self._sealed(person) is None:
+            replan(put, about=HOME_ROOT)
         return person
 
     @override
     def name_of(self, person: PersonKey) -> str | None:
-        sealed = self._sealed(person)
-        return None if sealed is None else self._seal.unseal(sealed, context=f"operator {person}")
+        def read() -> str | None:
+            sealed = self._sealed(person)
+            return None if sealed is None else self._seal.unseal(sealed, context=f"operator {person}")
+
+        return reread(read, about=HOME_ROOT)
 
     @override
     def forget(self, person: PersonKey) -> bool:
         with writing(self._engine) as connection:
-            return bool(connection.execute(delete(operators).where(operators.c.person == person)).rowcount)
+            is_forgotten = bool(connection.execute(delete(operators).where(operators.c.person == person)).rowcount)
+            mark_home_spent(connection)
+        return is_forgotten
 
     @override
     def digest(self, text: str) -> str:

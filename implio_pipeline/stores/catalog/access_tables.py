@@ -39,8 +39,10 @@ home_root_keys = Table(
     metadata,
     Column("root_key_id", Text(512), primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
+    Column("is_spent", Boolean, nullable=False, server_default=false()),
 )
-"""A key for each epoch of the home's root key, wrapped under it, if the root key is in a key service."""
+"""A row for each epoch of the home's root key under which something may be stored: see `home_root_keys.py`. `wrapped`
+is a key that the root key wraps, if it is in a key service, and empty otherwise."""
 
 members = Table(
     "members",

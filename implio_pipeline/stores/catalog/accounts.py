@@ -32,11 +32,13 @@ from implio_pipeline.domain.accounts import (
 from implio_pipeline.domain.audit_log import AuditAction, AuditEntry
 from implio_pipeline.domain.errors import MemberRefused
 from implio_pipeline.domain.ids import TeamId
+from implio_pipeline.domain.replan import replan, reread
 from implio_pipeline.ports.accounts import AuditLog, Members
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.access_tables import audit_log, members, memberships, sessions, sign_in_attempts
 from implio_pipeline.stores.catalog.engine import lock, reading, writing
-from implio_pipeline.stores.catalog.home_keys import home_key
+from implio_pipeline.stores.catalog.home_keys import HOME_ROOT, home_key
+from implio_pipeline.stores.catalog.home_root_keys import mark_home_spent, storing
 from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed_hash
 
 _LOOKUP = "member-lookup"
@@ -60,73 +62,89 @@ class SqlMembers(Members):
         row = {
             "member_id": member.member_id,
             "email_lookup": self.lookup(member.email),
-            "sealed": self._seal.seal(named, context=f"member {member.member_id}"),
             "password_hash": password_hash,
             "is_temporary": member.is_temporary,
             "created_at": member.created_at,
         }
         roles = [{"member_id": member.member_id, "team": team, "role": role} for team, role in member.roles.items()]
-        with writing(self._engine) as connection:
-            try:
-                # The lookup is unique, so that of two invitations of one address one fails.
-                connection.execute(insert(members), row)
-            except IntegrityError:
-                raise MemberRefused("there is a member with this address already") from None
-            if roles:
-                connection.execute(insert(memberships), roles)
+
+        def put() -> None:
+            sealed = self._seal.seal(named, context=f"member {member.member_id}")
+            with storing(self._engine, HomeSeal.sealed_under(sealed)) as connection:
+                try:
+                    # The lookup is unique, so that of two invitations of one address one fails.
+                    connection.execute(insert(members), row | {"sealed": sealed})
+                except IntegrityError:
+                    raise MemberRefused("there is a member with this address already") from None
+                if roles:
+                    connection.execute(insert(memberships), roles)
+
+        replan(put, about=HOME_ROOT)
 
     @override
     def get(self, member_id: MemberId) -> Member:
-        with reading(self._engine) as connection:
-            found = self._members(connection, members.c.member_id == member_id)
+        found = self._read(members.c.member_id == member_id)
         if not found:
             raise MemberRefused("there is no such member")
         return found[0]
 
     @override
     def find(self, email: str) -> Member | None:
-        lookup = self.lookup(email)
-        with reading(self._engine) as connection:
-            found = self._members(connection, members.c.email_lookup == lookup)
+        found = self._read(members.c.email_lookup == self.lookup(email))
         return found[0] if found else None
 
     @override
     def all(self, team: TeamId | None = None) -> list[Member]:
-        with reading(self._engine) as connection:
-            return self._of_team(connection, team)
+        def read() -> list[Member]:
+            with reading(self._engine) as connection:
+                return self._of_team(connection, team)
+
+        return reread(read, about=HOME_ROOT)
 
     @override
     def set_role(self, member_id: MemberId, team: TeamId, role: Role | None) -> None:
         its_own = (memberships.c.member_id == member_id, memberships.c.team == team)
-        with writing(self._engine) as connection:
-            # Locked, so that two administrators cannot remove each other at the same moment.
-            teams.lock(connection, team)
-            check_keeps_admin(self._of_team(connection, team), team, but=member_id, role=role)
-            connection.execute(delete(memberships).where(*its_own))
-            if role is not None:
-                connection.execute(insert(memberships), {"member_id": member_id, "team": team, "role": role})
+
+        def put() -> None:
+            with writing(self._engine) as connection:
+                # Locked, so that two administrators cannot remove each other at the same moment.
+                teams.lock(connection, team)
+                check_keeps_admin(self._of_team(connection, team), team, but=member_id, role=role)
+                connection.execute(delete(memberships).where(*its_own))
+                if role is not None:
+                    connection.execute(insert(memberships), {"member_id": member_id, "team": team, "role": role})
+
+        reread(put, about=HOME_ROOT)
 
     @override
     def remove(self, member_id: MemberId) -> None:
-        with writing(self._engine) as connection:
-            theirs = connection.scalars(select(memberships.c.team).where(memberships.c.member_id == member_id)).all()
-            for team in sorted(theirs):  # in one order, so that two removals do not deadlock
-                teams.lock(connection, TeamId(team))
-                check_keeps_admin(self._of_team(connection, TeamId(team)), TeamId(team), but=member_id, role=None)
-            for table in (memberships, sessions, members):
-                connection.execute(delete(table).where(table.c.member_id == member_id))
+        query = select(memberships.c.team).where(memberships.c.member_id == member_id)
+
+        def take_out() -> None:
+            with writing(self._engine) as connection:
+                for team in sorted(connection.scalars(query)):  # in one order, so that two removals do not deadlock
+                    teams.lock(connection, TeamId(team))
+                    check_keeps_admin(self._of_team(connection, TeamId(team)), TeamId(team), but=member_id, role=None)
+                for table in (memberships, sessions, members):
+                    connection.execute(delete(table).where(table.c.member_id == member_id))
+                mark_home_spent(connection)
+
+        reread(take_out, about=HOME_ROOT)
 
     @override
     def credential(self, member_id: MemberId) -> Credential:
-        with reading(self._engine) as connection:
-            row = connection.execute(select(members).where(members.c.member_id == member_id)).mappings().one()
-        sealed = row["sealed_code"]
-        return Credential(
-            member_id=member_id,
-            password_hash=row["password_hash"],
-            code_secret=None if sealed is None else self._seal.unseal(sealed, context=f"codes {member_id}"),
-            code_step=row["code_step"],
-        )
+        def read() -> Credential:
+            with reading(self._engine) as connection:
+                row = connection.execute(select(members).where(members.c.member_id == member_id)).mappings().one()
+            sealed = row["sealed_code"]
+            return Credential(
+                member_id=member_id,
+                password_hash=row["password_hash"],
+                code_secret=None if sealed is None else self._seal.unseal(sealed, context=f"codes {member_id}"),
+                code_step=row["code_step"],
+            )
+
+        return reread(read, about=HOME_ROOT)
 
     @override
     def set_password(self, member_id: MemberId, *, password_hash: str, is_temporary: bool) -> None:
@@ -138,10 +156,16 @@ class SqlMembers(Members):
 
     @override
     def set_code_secret(self, member_id: MemberId, secret: str | None) -> None:
-        sealed = None if secret is None else self._seal.seal(secret, context=f"codes {member_id}")
-        with writing(self._engine) as connection:
-            its_own = members.c.member_id == member_id
-            connection.execute(update(members).where(its_own).values(sealed_code=sealed))
+        its_own = members.c.member_id == member_id
+
+        def put() -> None:
+            sealed = None if secret is None else self._seal.seal(secret, context=f"codes {member_id}")
+            roots = [] if sealed is None else [HomeSeal.sealed_under(sealed)]
+            with storing(self._engine, *roots) as connection:
+                connection.execute(update(members).where(its_own).values(sealed_code=sealed))
+                mark_home_spent(connection)  # the secret of before
+
+        replan(put, about=HOME_ROOT)
 
     @override
     def use_code(self, member_id: MemberId, step: int) -> bool:
@@ -205,6 +229,13 @@ class SqlMembers(Members):
         with writing(self._engine) as connection:
             connection.execute(delete(sessions).where(sessions.c.session_id == session_id))
 
+    def _read(self, *conditions: Any) -> list[Member]:
+        def read() -> list[Member]:
+            with reading(self._engine) as connection:
+                return self._members(connection, *conditions)
+
+        return reread(read, about=HOME_ROOT)
+
     def _of_team(self, connection: Connection, team: TeamId | None) -> list[Member]:
         if team is None:
             return self._members(connection)
@@ -252,31 +283,41 @@ class SqlAuditLog(AuditLog):
 
     @override
     def note(self, entries: Sequence[AuditEntry]) -> None:
-        rows = [
-            {
-                "team": entry.team,
-                "at": entry.at,
-                "who": entry.who,
-                "sealed_name": self._seal.seal(entry.name, context=f"audit-log {entry.team} {entry.who}"),
-                "deed": entry.deed.value,
-                "subject": entry.subject,
-                "count": entry.count,
-            }
-            for entry in entries
-        ]
-        if rows:
-            with writing(self._engine) as connection:
+        if not entries:
+            return
+
+        def put() -> None:
+            names = [self._seal.seal(entry.name, context=f"audit-log {entry.team} {entry.who}") for entry in entries]
+            rows = [
+                {
+                    "team": entry.team,
+                    "at": entry.at,
+                    "who": entry.who,
+                    "sealed_name": sealed,
+                    "deed": entry.deed.value,
+                    "subject": entry.subject,
+                    "count": entry.count,
+                }
+                for entry, sealed in zip(entries, names, strict=True)
+            ]
+            with storing(self._engine, *{HomeSeal.sealed_under(sealed) for sealed in names}) as connection:
                 connection.execute(insert(audit_log), rows)
+
+        replan(put, about=HOME_ROOT)
 
     @override
     def newest(self, team: TeamId, *, most: int) -> list[AuditEntry]:
         query = select(audit_log).where(audit_log.c.team == team).order_by(audit_log.c.sequence.desc()).limit(most)
-        with reading(self._engine) as connection:
-            return [
-                AuditEntry(
-                    **{name: row[name] for name in ("team", "at", "who", "subject", "count", "sequence")},
-                    name=self._seal.unseal(row["sealed_name"], context=f"audit-log {row['team']} {row['who']}"),
-                    deed=AuditAction(row["deed"]),
-                )
-                for row in connection.execute(query).mappings()
-            ]
+
+        def read() -> list[AuditEntry]:
+            with reading(self._engine) as connection:
+                return [
+                    AuditEntry(
+                        **{name: row[name] for name in ("team", "at", "who", "subject", "count", "sequence")},
+                        name=self._seal.unseal(row["sealed_name"], context=f"audit-log {row['team']} {row['who']}"),
+                        deed=AuditAction(row["deed"]),
+                    )
+                    for row in connection.execute(query).mappings()
+                ]
+
+        return reread(read, about=HOME_ROOT)

@@ -48,7 +48,7 @@ class SqlCallbacks(Callbacks):
                 connection.execute(insert(callback_hosts), [{"team": team, "host": name} for name in names])
             # Delete a callback to a host that is no longer allowed, with its pending deliveries.
             is_elsewhere = (sealed_callbacks.c.team == team, sealed_callbacks.c.host.not_in(names))
-            if connection.execute(delete(sealed_callbacks).where(*is_elsewhere)).rowcount:
+            if teams.delete_sealed(connection, sealed_callbacks, [team], *is_elsewhere):
                 connection.execute(delete(deliveries).where(deliveries.c.team == team))
 
     @override
@@ -63,14 +63,16 @@ class SqlCallbacks(Callbacks):
         row = {field.name: getattr(callback, field.name) for field in fields(Callback)}
         with writing(self._engine) as connection:
             teams.lock(connection, callback.team)
-            connection.execute(delete(sealed_callbacks).where(sealed_callbacks.c.team == callback.team))
+            teams.check_seals(connection, [callback.sealed])
+            is_its = sealed_callbacks.c.team == callback.team
+            teams.delete_sealed(connection, sealed_callbacks, [callback.team], is_its)
             connection.execute(insert(sealed_callbacks), row)
 
     @override
     def remove(self, team: TeamId) -> None:
         with writing(self._engine) as connection:
             connection.execute(delete(deliveries).where(deliveries.c.team == team))
-            if not connection.execute(delete(sealed_callbacks).where(sealed_callbacks.c.team == team)).rowcount:
+            if not teams.delete_sealed(connection, sealed_callbacks, [team], sealed_callbacks.c.team == team):
                 raise CallbackUnknown("the team has no callback")
 
     @override

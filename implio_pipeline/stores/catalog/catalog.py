@@ -33,7 +33,7 @@ from implio_pipeline.stores.catalog.claims import SqlClaims
 from implio_pipeline.stores.catalog.failed_files import SqlFailedFiles
 from implio_pipeline.stores.catalog.holds import SqlHolds
 from implio_pipeline.stores.catalog.home_keys import SqlSetAsideKeys, rewrap_home_keys
-from implio_pipeline.stores.catalog.home_root_keys import StoredHomeSeal
+from implio_pipeline.stores.catalog.home_root_keys import CatalogHomeSeal, StoredHomeSeal, is_home_spent
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
 from implio_pipeline.stores.catalog.moderation import SqlModeration
@@ -45,9 +45,8 @@ from implio_pipeline.stores.catalog.server_checks import check_server
 from implio_pipeline.stores.catalog.shared_rates import SharedRates
 from implio_pipeline.stores.catalog.tables import SECRETS, catalog_format, clock_readings, metadata, teams
 from implio_pipeline.stores.catalog.teams import SqlTeams
-from implio_pipeline.stores.keys.home_seal import HomeSeal
 
-_HEAD = "0001_e5ad2d3b"
+_HEAD = "0001_f375835e"
 """The newest migration, and so far the only one."""
 _NUMBER = 1
 """The number of the newest migration: a catalog says which number a program must have to use it."""
@@ -80,7 +79,7 @@ def open_catalog(
     """
     engine = database.connect(url, limits)
     # Root keys in a key service would cost a call for each sealed value: there they wrap a key that is stored here.
-    seal = StoredHomeSeal(ring, engine) if ring.is_in_service(HOME) else HomeSeal(ring)
+    seal = StoredHomeSeal(ring, engine) if ring.is_in_service(HOME) else CatalogHomeSeal(ring, engine)
     RowMacs.use_key_of(engine, seal)
     try:
         _upgrade(engine, limits)
@@ -94,7 +93,7 @@ def open_catalog(
 class SqlCatalog(Catalog):
     """The port `Catalog` over SQLite or PostgreSQL."""
 
-    def __init__(self, engine: Engine, seal: HomeSeal, workers: Path | None) -> None:
+    def __init__(self, engine: Engine, seal: CatalogHomeSeal, workers: Path | None) -> None:
         self._engine = engine
         self._seal = seal
         self.teams = SqlTeams(engine)
@@ -130,8 +129,13 @@ class SqlCatalog(Catalog):
         return rewrap_home_keys(self._engine, old, self._seal.rewrap)
 
     @override
-    def drop_home_keys(self, old: Collection[str]) -> None:
-        self._seal.drop(old)
+    def drop_home_keys(self) -> None:
+        self._seal.drop_old()
+
+    @property
+    @override
+    def is_home_spent(self) -> bool:
+        return is_home_spent(self._engine)
 
     @override
     def newest_reading(self) -> datetime | None:

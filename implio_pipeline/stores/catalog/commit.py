@@ -22,9 +22,8 @@ from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import PlanOutdated, PostInWork, Unverified
 from implio_pipeline.domain.file_changes import Change, FileOutcome
 from implio_pipeline.domain.files import FileKey
-from implio_pipeline.domain.ids import FileId, TeamId
+from implio_pipeline.domain.ids import FileId
 from implio_pipeline.domain.intake import POST_KEPT, LandingState
-from implio_pipeline.domain.keys import CLASS_PURPOSES
 from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.residency import ResidencyRefused
 from implio_pipeline.stores.catalog import teams
@@ -96,7 +95,7 @@ def carry_out(connection: Connection, change: Change) -> None:
     macs = RowMacs.of(connection)
     macs.count(connection, vault_files, team, added=added, removed=doomed)
     if doomed:
-        _mark_keys_spent(connection, team)
+        teams.mark_spent(connection, [team])
     latest = max((sealed.file.last_submitted_at for sealed in change.add), default=newest_at)
     if latest > newest_at:
         teams.raise_time(connection, team, to=latest)
@@ -233,12 +232,6 @@ def _add_queue_entries(connection: Connection, change: Change) -> None:
     bulk_insert(connection, queue_entries, rows)
 
 
-def _mark_keys_spent(connection: Connection, team: TeamId) -> None:
-    """Note that keys were deleted below the team's class keys, which an epoch must therefore renew."""
-    is_its = (team_keys.c.team == team, team_keys.c.purpose.in_(CLASS_PURPOSES), team_keys.c.is_spent.is_(False))
-    connection.execute(update(team_keys).where(*is_its).values(is_spent=True))
-
-
 def _mark_verdicts_applied(connection: Connection, change: Change) -> None:
     """Note that a change wrote verdicts into the vault. From now on retention by outcome uses the decided outcome.
 
@@ -258,7 +251,7 @@ def _mark_verdicts_applied(connection: Connection, change: Change) -> None:
             raise PlanOutdated(f"{len(some) - len(rows)} of {len(some)} verdicts to settle are gone")
         values: dict[str, Any] = {"outcome": decisions.c.decided, "settled_at": change.committed_at}
         connection.execute(update(decisions).where(*is_its).values(values))
-        connection.execute(delete(sealed_decisions).where(sealed_decisions.c.sequence.in_(some)))
+        teams.delete_sealed(connection, sealed_decisions, [change.team], sealed_decisions.c.sequence.in_(some))
         # Notes and deliveries of an item are kept as long as the item.
         for decided in {row.decided for row in rows}:
             tasks = [row.task_key for row in rows if row.decided is decided]
@@ -287,6 +280,8 @@ def _shred(connection: Connection, change: Change) -> None:
     in_use = connection.scalar(uses.where(file_keys.c.team_key_id.in_(change.shred_team_keys)))
     if in_use:
         raise PlanOutdated(f"{in_use} live files are still wrapped under the team keys to shred")
+    if teams.is_sealed_under(connection, change.shred_team_keys):
+        raise PlanOutdated("something is still sealed under the team keys to shred")
     is_its = (team_keys.c.team == change.team, team_keys.c.key_id.in_(change.shred_team_keys))
     if connection.execute(delete(team_keys).where(*is_its)).rowcount != len(change.shred_team_keys):
         raise PlanOutdated(f"team {change.team} no longer has all the keys to shred")

@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Engine, RowMapping, delete, insert, select
+from sqlalchemy import Engine, RowMapping, insert, select
 from typing_extensions import override
 
 from implio_pipeline.domain.errors import HoldRefused
@@ -38,6 +38,7 @@ class SqlHolds(Holds):
             teams.lock(connection, hold.team)
             if connection.scalar(select(holds.c.sequence).where(holds.c.hold_id == hold.hold_id)) is None:
                 RowMacs.of(connection).insert(connection, holds, [row | row_of(hold.rule)])
+                teams.check_seals(connection, [hold.sealed])
                 if hold.sealed is not None:
                     connection.execute(insert(sealed_holds), {"hold_id": hold.hold_id, "sealed": hold.sealed})
         return self.get(hold.hold_id)
@@ -77,7 +78,7 @@ class SqlHolds(Holds):
             if row is None:
                 raise HoldRefused(f"hold {hold.hold_id} was released before")
             RowMacs.of(connection).change(connection, holds, row, {"released_at": hold.released_at})
-            connection.execute(delete(sealed_holds).where(sealed_holds.c.hold_id == hold.hold_id))
+            teams.delete_sealed(connection, sealed_holds, [hold.team], sealed_holds.c.hold_id == hold.hold_id)
 
 
 def _hold_of(macs: RowMacs, row: RowMapping) -> Hold:

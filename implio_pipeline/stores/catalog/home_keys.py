@@ -14,13 +14,17 @@ from sqlalchemy.exc import IntegrityError
 
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.errors import KeyMissing
+from implio_pipeline.domain.replan import replan, reread
 from implio_pipeline.stores.catalog.access_tables import audit_log, grants, home_keys, members, operators
 from implio_pipeline.stores.catalog.engine import reading, scrub, writing
+from implio_pipeline.stores.catalog.home_root_keys import mark_home_spent, storing
 from implio_pipeline.stores.catalog.tables import set_aside_keys
 from implio_pipeline.stores.keys.home_seal import HEAD_END, HomeSeal
 
 _Rewrap: TypeAlias = Callable[[str, bytes], tuple[str, bytes]]
 
+HOME_ROOT = "the home's root key"
+"""What others renew, for the message of `replan`."""
 _PAGE = 500
 _WRAPPED = (home_keys, set_aside_keys)
 """Tables of wrapped keys, with the columns `root_key_id` and `wrapped`."""
@@ -37,11 +41,15 @@ class SqlSetAsideKeys:
 
     def make(self, file_id: str, *, now: datetime) -> bytes:
         """Make the key of a file, durable on return."""
-        key, root_key_id, wrapped = self._seal.new_key()
-        row = {"file_id": file_id, "made_at": now, "root_key_id": root_key_id, "wrapped": wrapped}
-        with writing(self._engine) as connection:
-            connection.execute(insert(set_aside_keys), row)
-        return key
+
+        def make() -> bytes:
+            key, root_key_id, wrapped = self._seal.new_key()
+            row = {"file_id": file_id, "made_at": now, "root_key_id": root_key_id, "wrapped": wrapped}
+            with storing(self._engine, root_key_id) as connection:
+                connection.execute(insert(set_aside_keys), row)
+            return key
+
+        return replan(make, about=HOME_ROOT)
 
     def open(self, file_id: str) -> bytes:
         """Return the key of a file.
@@ -50,11 +58,15 @@ class SqlSetAsideKeys:
             KeyMissing: the key was destroyed, or its root key was.
         """
         query = select(set_aside_keys).where(set_aside_keys.c.file_id == file_id)
-        with reading(self._engine) as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
-            raise KeyMissing("the key of the set-aside file is destroyed")
-        return self._seal.open_key(row.root_key_id, row.wrapped)
+
+        def read() -> bytes:
+            with reading(self._engine) as connection:
+                row = connection.execute(query).one_or_none()
+            if row is None:
+                raise KeyMissing("the key of the set-aside file is destroyed")
+            return self._seal.open_key(row.root_key_id, row.wrapped)
+
+        return reread(read, about=HOME_ROOT)
 
     def older_than(self, instant: datetime) -> list[str]:
         """Return the files whose keys were made before an instant."""
@@ -67,24 +79,30 @@ class SqlSetAsideKeys:
         with writing(self._engine) as connection:
             for some in chunks(list(file_ids)):
                 connection.execute(delete(set_aside_keys).where(set_aside_keys.c.file_id.in_(some)))
+            mark_home_spent(connection)
         scrub(self._engine, [set_aside_keys.name])  # a deleted row leaves copies in the file's pages and in the log
 
 
 def home_key(engine: Engine, seal: HomeSeal, name: str) -> bytes:
     """Return the key of the home that has this name. The first call makes it."""
     query = select(home_keys.c.root_key_id, home_keys.c.wrapped).where(home_keys.c.name == name)
-    with reading(engine) as connection:
-        row = connection.execute(query).one_or_none()
-    if row is None:
-        _, root_key_id, wrapped = seal.new_key()
-        try:
-            with writing(engine) as connection:
-                connection.execute(insert(home_keys), {"name": name, "root_key_id": root_key_id, "wrapped": wrapped})
-        except IntegrityError:
-            pass  # another process made it first; its key is used
+
+    def read_or_make() -> bytes:
         with reading(engine) as connection:
-            row = connection.execute(query).one()
-    return seal.open_key(row.root_key_id, row.wrapped)
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            _, root_key_id, wrapped = seal.new_key()
+            try:
+                with storing(engine, root_key_id) as connection:
+                    values = {"name": name, "root_key_id": root_key_id, "wrapped": wrapped}
+                    connection.execute(insert(home_keys), values)
+            except IntegrityError:
+                pass  # another process made it first; its key is used
+            with reading(engine) as connection:
+                row = connection.execute(query).one()
+        return seal.open_key(row.root_key_id, row.wrapped)
+
+    return reread(read_or_make, about=HOME_ROOT)
 
 
 def rewrap_home_keys(engine: Engine, old: Collection[str], rewrap: _Rewrap) -> int:

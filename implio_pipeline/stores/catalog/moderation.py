@@ -172,6 +172,7 @@ class SqlModeration(Moderation):
             told = replace(verdict, queue=row["queue"], outcome=row["outcome"], feed_at=feed_at)
             values = {name: getattr(told, name) for name in _DECIDED if name != "sequence"}
             sequence = connection.scalars(insert(decisions).returning(decisions.c.sequence), [values]).one()
+            teams.check_seals(connection, [verdict.sealed])
             connection.execute(insert(sealed_decisions), {"sequence": sequence, "sealed": verdict.sealed})
             # 4. Off the queue, with its note and a delivery to the callback, all in one transaction.
             connection.execute(delete(queue_entries).where(queue_entries.c.entry == row["entry"]))
@@ -321,5 +322,6 @@ def _entry_of(row: RowMapping) -> QueueEntry:
 
 def _put_note(connection: Connection, note: Note | None) -> None:
     if note is not None:
+        teams.check_seals(connection, [note.sealed])
         row: dict[str, Any] = {name: getattr(note, name) for name in _NOTE}
         connection.execute(insert(sealed_notes), row)

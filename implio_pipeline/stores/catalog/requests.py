@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, bindparam, func, select, update
 from typing_extensions import override
 
 from implio_pipeline.domain.callback import CallbackEvent
@@ -33,7 +33,7 @@ from implio_pipeline.stores.catalog.cap import allowance, apply_cap, same_person
 from implio_pipeline.stores.catalog.claims import check_claims
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.file_rows import live_sum
-from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, request_of, row_of_request
+from implio_pipeline.stores.catalog.request_rows import REQUESTS, request_of, row_of_request
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.rules import newest_sequence, tombstone_of
 from implio_pipeline.stores.catalog.tables import file_outcomes, requests, sealed_scopes, standing_rules, tombstones
@@ -418,10 +418,12 @@ def _move(connection: Connection, moves: Sequence[tuple[Request, RequestState]])
     stored = connection.execute(update(requests).where(*is_same), rows).rowcount
     if stored != len(moves):
         raise PlanOutdated(f"{len(moves) - stored} of {len(moves)} requests were moved by somebody else")
-    # 3. Store the sealed scopes again. One that its request no longer needs is destroyed with this transaction.
-    for some in chunks(request_ids):
-        connection.execute(delete(sealed_scopes).where(sealed_scopes.c.request_id.in_(some)))
-    put_scopes(connection, [request for request, _ in moves])
+    # 3. Delete the sealed scopes that their requests no longer need. The others stay as they are: a rotation may have
+    #    sealed them again since the request was read.
+    done = [request for request, _ in moves if request.sealed is None]
+    for some in chunks([request.request_id for request in done]):
+        its_teams = {request.team for request in done}
+        teams.delete_sealed(connection, sealed_scopes, its_teams, sealed_scopes.c.request_id.in_(some))
     # 4. From `planned` on a request cannot be cancelled, so what it withdrew is deleted.
     begun = [request.request_id for request, _ in moves if request.state is RequestState.PLANNED]
     forget_withdrawn(connection, begun, is_held_too=False)

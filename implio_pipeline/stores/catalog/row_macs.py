@@ -55,13 +55,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from implio_pipeline.domain.errors import CatalogTampered
+from implio_pipeline.domain.errors import CatalogTampered, KeyMissing
 from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.stores.catalog.access_tables import api_keys, home_keys
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
 from implio_pipeline.stores.catalog.column_types import EPOCH, Day, Instant, Word
+from implio_pipeline.stores.catalog.home_root_keys import check_roots
 from implio_pipeline.stores.catalog.tables import (
     FileState,
     appointments,
@@ -160,7 +161,13 @@ class _Key:
                 row = connection.execute(select(home_keys).where(home_keys.c.name == _KEY_NAME)).one_or_none()
                 if row is None:
                     raise CatalogTampered("the key that authenticates the catalog's rows is not in it")
-                self._key = self.seal.open_key(row.root_key_id, row.wrapped)
+                try:
+                    self._key = self.seal.open_key(row.root_key_id, row.wrapped)
+                except KeyMissing:
+                    # The root key may have been renewed since this transaction began: what is stored now?
+                    with connection.engine.connect() as other:
+                        now = other.execute(select(home_keys).where(home_keys.c.name == _KEY_NAME)).one()
+                    self._key = self.seal.open_key(now.root_key_id, now.wrapped)
         return self._key
 
 
@@ -181,15 +188,30 @@ class RowMacs:
         """Set the seal that unwraps the key of an engine's catalog."""
         _keys[engine] = _Key(seal)
 
+    @staticmethod
+    def new_key(engine: Engine) -> tuple[str, bytes]:
+        """Make a key for a new catalog, for `store_key`. Returns the id of the root key that wraps it, and the key."""
+        return _keys[engine].seal.new_key()[1:]
+
     @classmethod
-    def make_key(cls, connection: Connection) -> None:
-        """Make the key of a new catalog. If the catalog has teams and no key, none is made: somebody deleted it."""
-        has_key = select(home_keys.c.name).where(home_keys.c.name == _KEY_NAME)
-        has_teams = select(teams.c.team).limit(1)
-        if connection.scalar(has_key) is None and connection.scalar(has_teams) is None:
-            _, root_key_id, wrapped = _keys[connection.engine].seal.new_key()
+    def store_key(cls, connection: Connection, made: tuple[str, bytes] | None) -> None:
+        """Store the key of a new catalog, unless another process was faster.
+
+        Raises:
+            PlanOutdated: the root key that wraps it was renewed since.
+        """
+        if made is not None and cls.is_new(connection):
+            root_key_id, wrapped = made
+            check_roots(connection, root_key_id)
             row = {"name": _KEY_NAME, "root_key_id": root_key_id, "wrapped": wrapped}
             connection.execute(insert(home_keys), row)
+
+    @staticmethod
+    def is_new(connection: Connection) -> bool:
+        """Return whether the catalog has neither key nor team. If it has teams and no key, somebody deleted the key."""
+        has_key = select(home_keys.c.name).where(home_keys.c.name == _KEY_NAME)
+        has_teams = select(teams.c.team).limit(1)
+        return connection.scalar(has_key) is None and connection.scalar(has_teams) is None
 
     @classmethod
     def of(cls, connection: Connection) -> "RowMacs":

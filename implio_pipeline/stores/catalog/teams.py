@@ -5,20 +5,47 @@ Rules:
 * A transaction that decides by a team's files, keys or tombstones locks the team first, with `lock`.
 * A team's logical time never decreases. Rules end after it, so a slow clock cannot make a rule that misses items.
 * No team key is added under a root key that has a newer epoch in use: it is about to be destroyed.
+* No value is stored that is sealed under a destroyed key, and no key is destroyed under which a value is sealed. Both
+  are decided with the team locked.
+* Who deletes a sealed value or a file's key marks the team's keys as spent (`domain/epochs.py`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, Table, bindparam, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from typing_extensions import override
 
 from implio_pipeline.domain.errors import PlanOutdated, TeamInvalid, TeamUnknown
-from implio_pipeline.domain.ids import Region, TeamId
-from implio_pipeline.domain.keys import CLASS_PURPOSES, ROTATING_PURPOSES, Seal, TeamKey, number_of, series_of
+from implio_pipeline.domain.ids import KeyId, Region, TeamId
+from implio_pipeline.domain.keys import (
+    ROTATING_PURPOSES,
+    SEAL_END,
+    Seal,
+    TeamKey,
+    number_of,
+    sealed_under,
+    series_of,
+)
 from implio_pipeline.domain.moderation import STANDING_QUEUES, seal_context
 from implio_pipeline.domain.plan import Appointment
 from implio_pipeline.domain.retention import RetentionPolicy
@@ -28,6 +55,7 @@ from implio_pipeline.stores.catalog import engine, tables
 from implio_pipeline.stores.catalog.engine import reading, writing
 from implio_pipeline.stores.catalog.moderation_tables import decisions, sealed_callbacks, sealed_decisions, sealed_notes
 from implio_pipeline.stores.catalog.row_macs import RowMacs
+from implio_pipeline.stores.catalog.tables import holds, requests, sealed_holds, sealed_scopes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,15 +64,23 @@ class _SealKind:
 
     table: Table
     key: str
+    source: Table
+    """The table that has the team; the same one, or the one that `key` refers to."""
     named_by: str
+    is_kind_named: bool = True
+    """Whether the context also names the kind."""
 
 
 _SEALS = {
-    "decision": _SealKind(table=sealed_decisions, key="sequence", named_by="task_id"),
-    "note": _SealKind(table=sealed_notes, key="note", named_by="task_id"),
-    "callback": _SealKind(table=sealed_callbacks, key="team", named_by="team"),
+    "request": _SealKind(
+        table=sealed_scopes, key="request_id", source=requests, named_by="request_id", is_kind_named=False
+    ),
+    "hold": _SealKind(table=sealed_holds, key="hold_id", source=holds, named_by="hold_id", is_kind_named=False),
+    "decision": _SealKind(table=sealed_decisions, key="sequence", source=decisions, named_by="task_id"),
+    "note": _SealKind(table=sealed_notes, key="note", source=sealed_notes, named_by="task_id"),
+    "callback": _SealKind(table=sealed_callbacks, key="team", source=sealed_callbacks, named_by="team"),
 }
-"""Values that outlive a request, sealed under a team's key. What is missing here is lost when that key rotates."""
+"""Values sealed under a team's key. What is missing here is lost when that key rotates."""
 
 
 class SqlTeams(Teams):
@@ -55,10 +91,13 @@ class SqlTeams(Teams):
 
     @override
     def add(self, team: Team, keys: Sequence[TeamKey]) -> None:
+        with reading(self._engine) as connection:
+            is_new = RowMacs.is_new(connection)
+        made = RowMacs.new_key(self._engine) if is_new else None
         with writing(self._engine) as connection:
-            # Of processes that add the first teams at once, one makes the key.
+            # Of processes that add the first teams at once, one stores its key.
             engine.lock(connection, engine.KEY_LOCK)
-            RowMacs.make_key(connection)
+            RowMacs.store_key(connection, made)
             add(connection, team, keys)
 
     @override
@@ -130,7 +169,7 @@ class SqlTeams(Teams):
     @override
     def spent(self) -> frozenset[TeamId]:
         key = tables.team_keys.c
-        query = select(key.team).distinct().where(key.is_spent, key.purpose.in_(CLASS_PURPOSES))
+        query = select(key.team).distinct().where(key.is_spent)
         with reading(self._engine) as connection:
             return frozenset(connection.scalars(query))
 
@@ -150,24 +189,33 @@ class SqlTeams(Teams):
                 raise PlanOutdated("a team key was changed or shredded after the work was planned")
 
     @override
-    def seals(self, team: TeamId) -> list[Seal]:
+    def seals(self, team: TeamId, *, under: Collection[KeyId] | None = None, most: int | None = None) -> list[Seal]:
         found: list[Seal] = []
         with reading(self._engine) as connection:
             for kind, each in _SEALS.items():
-                source = decisions if each.table is sealed_decisions else each.table
-                query = select(each.table.c[each.key], source.c[each.named_by], each.table.c.sealed)
-                if source is decisions:
-                    query = query.join_from(each.table, decisions, decisions.c.sequence == each.table.c.sequence)
-                for key, name, sealed in connection.execute(query.where(source.c.team == team)):
-                    found.append(Seal(kind=kind, key=key, context=seal_context(kind, name), sealed=sealed))
+                sealed, key = each.table.c.sealed, each.table.c[each.key]
+                query = select(key, each.source.c[each.named_by], sealed).where(each.source.c.team == team)
+                if each.source is not each.table:
+                    query = query.join_from(each.table, each.source, each.source.c[each.key] == key)
+                if under is not None:
+                    query = query.where(_is_under(sealed, under))
+                limit = None if most is None else most - len(found)
+                for row_key, name, value in connection.execute(query.limit(limit)):
+                    context = seal_context(kind, name) if each.is_kind_named else name
+                    found.append(Seal(kind=kind, key=row_key, context=context, sealed=value))
         return found
 
     @override
-    def replace_seal(self, before: Seal, sealed: bytes) -> bool:
-        kind = _SEALS[before.kind]
-        is_same = (kind.table.c[kind.key] == before.key, kind.table.c.sealed == before.sealed)
+    def replace_seals(self, team: TeamId, seals: Sequence[tuple[Seal, bytes]]) -> int:
+        replaced = 0
         with writing(self._engine) as connection:
-            return bool(connection.execute(update(kind.table).where(*is_same).values(sealed=sealed)).rowcount)
+            lock(connection, team)
+            check_seals(connection, (sealed for _, sealed in seals))
+            for before, sealed in seals:
+                kind = _SEALS[before.kind]
+                is_same = (kind.table.c[kind.key] == before.key, kind.table.c.sealed == before.sealed)
+                replaced += connection.execute(update(kind.table).where(*is_same).values(sealed=sealed)).rowcount
+        return replaced
 
 
 def add(connection: Connection, team: Team, keys: Sequence[TeamKey]) -> None:
@@ -218,6 +266,53 @@ def raise_time(connection: Connection, team: TeamId, *, to: datetime) -> None:
     row = _row(connection, team)
     if row["newest_at"] < to:
         RowMacs.of(connection).change(connection, tables.teams, row, {"newest_at": to})
+
+
+def check_seals(connection: Connection, sealed: Iterable[bytes | None]) -> None:
+    """Check that values may be stored which are sealed under a locked team's keys.
+
+    Raises:
+        PlanOutdated: a rotation has destroyed one of these keys since; seal again.
+    """
+    used = {sealed_under(each) for each in sealed if each is not None}
+    known = connection.scalars(select(tables.team_keys.c.key_id).where(tables.team_keys.c.key_id.in_(used)))
+    if used.difference(known):
+        raise PlanOutdated("the key that sealed a value was renewed at the same time")
+
+
+def is_sealed_under(connection: Connection, key_ids: Collection[KeyId]) -> bool:
+    """Return whether a value is sealed under one of a locked team's keys."""
+    return any(
+        connection.scalar(select(exists().where(_is_under(each.table.c.sealed, key_ids)))) for each in _SEALS.values()
+    )
+
+
+def delete_sealed(connection: Connection, table: Table, teams: Iterable[TeamId], *those: ColumnElement[bool]) -> int:
+    """Delete sealed values of these teams, and mark their keys. Returns the number of values."""
+    deleted = connection.execute(delete(table).where(*those)).rowcount
+    if deleted:
+        mark_spent(connection, teams)
+    return deleted
+
+
+def mark_spent(connection: Connection, teams: Iterable[TeamId]) -> None:
+    """Note that something was deleted which keys of these teams open: an epoch must therefore renew them.
+
+    Call it after the deletion: if that finds something under a new key, the row of this key is there.
+    """
+    key = tables.team_keys.c
+    for team in sorted(teams):
+        is_its = (key.team == team, key.purpose.in_(ROTATING_PURPOSES), key.is_spent.is_(False))
+        connection.execute(update(tables.team_keys).where(*is_its).values(is_spent=True))
+
+
+def _is_under(sealed: ColumnElement[bytes], key_ids: Collection[KeyId]) -> ColumnElement[bool]:
+    """Return the predicate of values that are sealed under one of these keys: they begin with its id and `SEAL_END`."""
+    after = bytes([SEAL_END[0] + 1])
+    return or_(
+        false(),
+        *(and_(sealed >= key_id.encode() + SEAL_END, sealed < key_id.encode() + after) for key_id in sorted(key_ids)),
+    )
 
 
 def add_keys(connection: Connection, keys: Sequence[TeamKey]) -> None:

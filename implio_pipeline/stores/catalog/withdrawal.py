@@ -37,7 +37,14 @@ from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
 from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.request import FINAL_STATES, Request
 from implio_pipeline.domain.scope import Rule, UserRule
-from implio_pipeline.stores.catalog.moderation_tables import TRACES, decisions, deliveries, sealed_decisions
+from implio_pipeline.stores.catalog import teams
+from implio_pipeline.stores.catalog.moderation_tables import (
+    TRACES,
+    decisions,
+    deliveries,
+    sealed_decisions,
+    sealed_notes,
+)
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, request_of
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.rules import covered, rule_of, tombstone_of
@@ -115,7 +122,7 @@ def forget_withdrawn(connection: Connection, request_ids: Sequence[RequestId], *
             is_theirs = table.c.withdrawn_by.in_(some)
             for team in connection.scalars(select(table.c.team).where(is_theirs).distinct()).all():
                 spared = false() if is_held_too else _spared(_held_rules(connection, team), table)
-                _delete(connection, table, [table.c.team == team, is_theirs, not_(spared)])
+                _delete(connection, table, team, [is_theirs, not_(spared)])
 
 
 def _kind_of_withdrawal(asked: tuple[Request, Rule]) -> tuple[TeamId, datetime, bool]:
@@ -142,7 +149,7 @@ def _delete_users(connection: Connection, team: TeamId, keys: Sequence[UserKey],
             continue
         for table in TRACES:
             is_their = (table.c.user_key.in_(some), table.c.submitted_at < before)
-            _delete(connection, table, [table.c.team == team, *is_their, table.c.withdrawn_by.is_(None)])
+            _delete(connection, table, team, [*is_their, table.c.withdrawn_by.is_(None)])
     return [found.pop(user_key, 0) for user_key in keys]
 
 
@@ -160,9 +167,9 @@ def _take_traces(connection: Connection, request: Request, rule: Rule) -> None:
         elif held and table is not deliveries:
             spared = _spared(held, table)
             connection.execute(withdrawn.where(*theirs, spared))
-            _delete(connection, table, [*theirs, not_(spared)])
+            _delete(connection, table, request.team, [*theirs, not_(spared)])
         else:
-            _delete(connection, table, theirs)
+            _delete(connection, table, request.team, theirs)
 
 
 def _held_rules(connection: Connection, team: TeamId) -> list[Rule]:
@@ -176,9 +183,14 @@ def _spared(held: Sequence[Rule], table: Table) -> ColumnElement[bool]:
     return or_(false(), *(covered(rule, table).is_(True) for rule in held))
 
 
-def _delete(connection: Connection, table: Table, those: Sequence[ColumnElement[bool]]) -> None:
+def _delete(connection: Connection, table: Table, team: TeamId, those: Sequence[ColumnElement[bool]]) -> None:
+    """Delete traces of a team."""
+    its_own = (table.c.team == team, *those)
     if table is decisions:
         # The sealed words of a verdict refer to its row, so they are deleted first.
-        sequences = select(decisions.c.sequence).where(*those)
-        connection.execute(delete(sealed_decisions).where(sealed_decisions.c.sequence.in_(sequences)))
-    connection.execute(delete(table).where(*those))
+        is_its = sealed_decisions.c.sequence.in_(select(decisions.c.sequence).where(*its_own))
+        teams.delete_sealed(connection, sealed_decisions, [team], is_its)
+    if table is sealed_notes:
+        teams.delete_sealed(connection, table, [team], *its_own)
+    else:
+        connection.execute(delete(table).where(*its_own))

@@ -6,7 +6,6 @@ again. The values do not change.
 
 import hmac
 import secrets
-from collections.abc import Collection
 
 from implio_pipeline.domain.keys import HOME, KeyContext
 from implio_pipeline.ports.keychain import KeyRing
@@ -50,15 +49,6 @@ class HomeSeal:
         """
         return self._wrap(self._unwrap(root_key_id, wrapped))
 
-    def make_first(self) -> None:
-        """Make what the home's first root key needs in a new catalog. Does nothing if root keys are in files."""
-
-    def follow_ring(self) -> None:
-        """Make what a new root key of the home needs before it can wrap. Does nothing if root keys are in files."""
-
-    def drop(self, root_key_ids: Collection[str]) -> None:
-        """Destroy what belongs to root keys that are about to be destroyed. Does nothing if root keys are in files."""
-
     def seal(self, text: str, *, context: str) -> bytes:
         """Encrypt a text, bound to its context."""
         key, root_key_id, wrapped = self.new_key()
@@ -83,6 +73,11 @@ class HomeSeal:
     def join(root_key_id: str, wrapped: bytes, encrypted: bytes) -> bytes:
         """Return a sealed value, made of the id of the root key, the wrapped key, and the encrypted value."""
         return root_key_id.encode() + HEAD_END + len(wrapped).to_bytes(_LENGTH_BYTES, "big") + wrapped + encrypted
+
+    @staticmethod
+    def sealed_under(sealed: bytes) -> str:
+        """Return the id of the root key that wraps the key of a sealed value."""
+        return HomeSeal.split(sealed)[0]
 
     @staticmethod
     def split(sealed: bytes) -> tuple[str, bytes, bytes]:

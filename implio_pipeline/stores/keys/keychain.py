@@ -25,7 +25,7 @@ from typing_extensions import override
 from implio_pipeline.domain.errors import ClassNotGranted, KeyMissing
 from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.ids import ColumnClass, FileId, KeyId, KeyPurpose, Region, TeamId, UserKey
-from implio_pipeline.domain.keys import TeamKey
+from implio_pipeline.domain.keys import SEAL_END, TeamKey, sealed_under
 from implio_pipeline.domain.replan import replan
 from implio_pipeline.ports.keychain import Keychain, KeyRing
 from implio_pipeline.stores.keys.cache import KeyCache
@@ -99,8 +99,8 @@ class TeamKeychain(Keychain):
 
     @override
     def unseal(self, team: TeamId, sealed: bytes, *, context: str) -> bytes:
-        key_id = self.sealed_under(sealed)
-        _, _, rest = sealed.partition(b"\0")
+        key_id = sealed_under(sealed)
+        _, _, rest = sealed.partition(SEAL_END)
         return Sealer(self._by_id(team, key_id)).unseal(rest, context=f"{key_id}\0{context}")
 
     @override
@@ -129,10 +129,6 @@ class TeamKeychain(Keychain):
             made.append(replace(key, root_key_id=root_key_id, wrapped=wrapped))
             self._cache.put(team, wrapped, raw)  # so that a new team's first file costs no further call
         return tuple(made)
-
-    @override
-    def sealed_under(self, sealed: bytes) -> KeyId:
-        return KeyId(sealed.partition(b"\0")[0].decode(errors="replace"))
 
     @override
     def forget(self, team: TeamId) -> None:

@@ -7,7 +7,7 @@ this file is frozen, and each change of a table is a migration of its own.
 
 from alembic import context, op
 
-revision = "0001_e5ad2d3b"
+revision = "0001_f375835e"
 down_revision = None
 
 
