@@ -98,6 +98,15 @@ class SigningKey(Protocol):
     def stage(self) -> bytes:
         """Make the next key, durable on return, and return its public key. It signs nothing until it is adopted."""
 
+    def is_staged(self, public: bytes) -> bool:
+        """Return whether a key was made and not adopted yet."""
+
+    def has_staged(self, *, older_than: datetime) -> bool:
+        """Return whether a key was made before an instant and not adopted."""
+
+    def discard_staged(self, *, older_than: datetime) -> int:
+        """Destroy the keys that were made before an instant and not adopted. Returns their number."""
+
     def adopt(self, public: bytes) -> None:
         """Sign with this key from now on: the staged one, or the one that another process has adopted.
 
@@ -135,6 +144,13 @@ class Ledger(Protocol):
 
         Raises:
             KeyMissing: the signing key is missing.
+        """
+
+    def discard_staged_keys(self, *, older_than: datetime) -> int:
+        """Destroy new signing keys that renewals made before an instant which were killed. Returns their number.
+
+        Raises:
+            KeyMissing: a chain's signing key is missing here, so that it is not known which one is its next.
         """
 
     def append(self, statements: Sequence[Statement], *, is_told_once: bool = False) -> list[LedgerEntry[Statement]]:

@@ -4,6 +4,7 @@ import base64
 import json
 import runpy
 import sys
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -374,8 +375,10 @@ def test_an_old_key_signs_nothing_after_a_new_one_is_introduced(log: ChainedLedg
     log.renew_key(HOME)
     (tmp_path / "keys" / "home.pem").write_bytes(old)
 
-    with pytest.raises(KeyMissing):
+    with pytest.raises(KeyMissing) as refused:
         local_ledger(tmp_path).append([raw("audited", {})])
+    assert "Copy the signing key's file" in refused.value.remedy
+    assert "implio keys renew-signing" in refused.value.remedy
 
 
 def test_a_key_that_nobody_introduced_is_not_believed(log: ChainedLedger, tmp_path: Path) -> None:
@@ -416,6 +419,58 @@ def test_a_crash_while_a_key_is_renewed_leaves_a_chain_that_goes_on(
     assert again.check() == []
     keys = json.loads(receipt_of(again, "next"))["proof"].get("keys", [])
     assert len(keys) == (step == "introduced")
+
+
+def test_a_key_that_a_killed_renewal_left_is_destroyed_once_it_is_old_and_the_one_in_force_never(
+    log: ChainedLedger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    def staged() -> list[str]:
+        return [path.name for path in (tmp_path / "keys").iterdir() if path.name.endswith(".next")]
+
+    # Two renewals are killed: one before a batch names its key, one after that.
+    for method in ("stores.ledger.chain.Chain.append", "stores.ledger.signing.SigningKeyFile.adopt"):
+        monkeypatch.setattr(f"implio_pipeline.{method}", killed)
+        with pytest.raises(Killed):
+            log.renew_key(HOME)
+        monkeypatch.undo()
+    assert len(staged()) == 2
+    again, made_at = local_ledger(tmp_path), datetime.fromtimestamp((tmp_path / "keys").stat().st_mtime, tz=UTC)
+
+    assert again.discard_staged_keys(older_than=made_at - timedelta(days=1)) == 0
+    assert len(staged()) == 2
+    assert again.discard_staged_keys(older_than=made_at + timedelta(days=1)) == 1
+
+    assert staged() == []
+    again.append([raw("receipt", {"requestId": "next"})])
+    assert again.check() == []
+    assert len(json.loads(receipt_of(again, "next"))["proof"]["keys"]) == 1
+
+
+def test_no_batch_names_a_key_that_was_discarded_while_its_renewal_was_paused(
+    log: ChainedLedger, tmp_path: Path
+) -> None:
+    real = SigningKeyFile.stage
+
+    def staged(key: SigningKeyFile) -> bytes:
+        public = real(key)
+        key.discard_staged(older_than=datetime.max.replace(tzinfo=UTC))
+        return public
+
+    SigningKeyFile.stage = staged  # type: ignore[method-assign]
+    try:
+        with pytest.raises(KeyMissing):
+            log.renew_key(HOME)
+    finally:
+        SigningKeyFile.stage = real  # type: ignore[method-assign]
+
+    log.append([raw("audited", {})])
+    assert local_ledger(tmp_path).check() == []
 
 
 def test_two_that_renew_the_key_at_once_both_do(log: ChainedLedger, tmp_path: Path) -> None:

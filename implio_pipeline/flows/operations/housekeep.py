@@ -32,7 +32,7 @@ class SweepSummary:
     strays: int = 0
     """Files that the catalog did not know."""
     leftovers: int = 0
-    """Temporary files of processes that were killed."""
+    """Temporary files of processes that were killed, and signing keys of the ledger that they made for nothing."""
     verdicts: int = 0
     """Verdicts that left the feed, since their items have them, and deliveries that were given up."""
     posts: int = 0
@@ -84,10 +84,12 @@ def housekeep(
                 summary.leftovers += services.vault.sweep(region, older_than=older_than)
         with failed.isolate("leftovers"):
             summary.leftovers += services.leftovers.sweep(older_than=older_than)
+        with failed.isolate("signing keys of the ledger"):
+            summary.leftovers += services.ledger.discard_staged_keys(older_than=older_than)
         # 5. What the catalog's own files still hold of deleted rows.
         with failed.isolate("catalog's own files"):
             catalog.scrub()
-        # 6. Keys: finish a rotation that a crash interrupted, and destroy seal keys that have become idle.
+        # 6. Keys: finish a rotation that a crash interrupted.
         with failed.isolate("rotation of keys"):
             finish_rotation(services, faults=failed)
         # 7. Note the newest line of the log of reads in the ledger: from then on it cannot be altered or cut off

@@ -45,6 +45,7 @@ from implio_pipeline.stores.ledger.batches import (
     unsigned_header,
 )
 from implio_pipeline.stores.ledger.index import LedgerIndex, Row
+from implio_pipeline.stores.ledger.signing import key_outdated
 from implio_pipeline.stores.ledger.storage import ChainStorage, Span
 from implio_pipeline.verify import (
     NO_BATCH,
@@ -165,6 +166,10 @@ class Chain:
         with self._storage.turn() as turn:
             # 1. Sign with the key that the newest batch names.
             self._use_key_after(turn.head)
+            for public in (each.next_key for each in tickets):
+                if public is not None and not self._key.is_staged(public):
+                    # A batch must never name a key that is not there: nothing could be appended after it.
+                    raise KeyMissing("the new signing key was discarded before a batch named it: try again")
             # 2. Leave out erasures of which the chain has a receipt: another process may have written one.
             for ticket in tickets:
                 if ticket.is_told_once:
@@ -193,7 +198,7 @@ class Chain:
             if _id_of(public) == in_force:
                 self._key.adopt(public)
                 return
-        raise KeyMissing("the ledger's signing key is not the one that its newest batch names")
+        raise key_outdated()
 
     def _introduced(self) -> list[bytes]:
         return [bytes.fromhex(each.header["nextKey"]) for each in self._chain_keys().introductions]
@@ -261,6 +266,15 @@ class Chain:
             public = self._key.stage()
         told = SigningKeyRenewed(chain=self.name, key=_id_of(public), public_key=public, renewed_at=self._now())
         self.append([(_KEY_KIND, body_of(told))], next_key=public)
+
+    def discard_staged_keys(self, *, older_than: datetime) -> int:
+        """Destroy new signing keys that a killed renewal left; see `Ledger.discard_staged_keys`."""
+        if not self._key.has_staged(older_than=older_than):
+            return 0
+        with explained(), self._storage.turn() as turn:
+            # The one that the newest batch names is not left over: it is adopted.
+            self._use_key_after(turn.head)
+            return self._key.discard_staged(older_than=older_than)
 
     # ---- reading
 

@@ -9,6 +9,7 @@ Rules:
 
 import heapq
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from typing_extensions import override
@@ -58,6 +59,10 @@ class ChainedLedger(Ledger):
     @override
     def renew_key(self, chain: Region) -> None:
         self._chain(chain).renew_key()
+
+    @override
+    def discard_staged_keys(self, *, older_than: datetime) -> int:
+        return sum(chain.discard_staged_keys(older_than=older_than) for chain in self._chains.values())
 
     @override
     def append(self, statements: Sequence[Statement], *, is_told_once: bool = False) -> list[LedgerEntry[Statement]]:

@@ -4,10 +4,12 @@ Rules:
 
 * A new key waits in a file of its own until a batch names it, and only then replaces the old one. The file is named
   after the key, so that two processes that renew the key at once do not overwrite each other's.
-* After a crash in between, the next process that appends uses the key that the newest batch names.
+* After a crash in between, the next process that appends uses the key that the newest batch names. A key that no batch
+  names is destroyed by the daily housekeeping.
 """
 
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -71,7 +73,32 @@ class SigningKeyFile(SigningKey):
         # 2. Another process may have done so.
         if self.public() != public:
             self._key = None
-            raise KeyMissing("the ledger's signing key is not the one that its newest batch names")
+            raise key_outdated()
+
+    @override
+    def is_staged(self, public: bytes) -> bool:
+        return self._staged(public).exists()
+
+    @override
+    def has_staged(self, *, older_than: datetime) -> bool:
+        return bool(self._staged_before(older_than))
+
+    @override
+    def discard_staged(self, *, older_than: datetime) -> int:
+        old = self._staged_before(older_than)
+        for path in old:
+            path.unlink(missing_ok=True)
+        if old:
+            sync_folder(self._path.parent)
+        return len(old)
+
+    def _staged_before(self, instant: datetime) -> list[Path]:
+        found = []
+        for path in self._path.parent.glob(f"{self._path.name}.*.next"):
+            with suppress(FileNotFoundError):  # it was adopted at this moment
+                if path.stat().st_mtime < instant.timestamp():
+                    found.append(path)
+        return found
 
     def _staged(self, public: bytes) -> Path:
         return self._path.with_name(f"{self._path.name}.{public.hex()[:16]}.next")
@@ -80,6 +107,14 @@ class SigningKeyFile(SigningKey):
         if self._key is None:
             self._key = _read(self._path)
         return self._key
+
+
+def key_outdated() -> KeyMissing:
+    """Return the error of a machine whose signing key was renewed on another one."""
+    return KeyMissing(
+        "the ledger's signing key is not the one that its newest batch names",
+        remedy="Copy the signing key's file from the machine on which `implio keys renew-signing` ran.",
+    )
 
 
 def pem_of(public: bytes) -> bytes:
