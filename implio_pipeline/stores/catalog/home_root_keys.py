@@ -83,10 +83,7 @@ class CatalogHomeSeal(HomeSeal):
         self._followed = ""
 
     def make_first(self) -> None:
-        """Make the first row in a new catalog."""
-        # Only a new home asks the key ring here, and not each process that opens it.
-        if not self._stored():
-            self.follow_ring()
+        """Make what sealing needs in a new catalog. With root keys in files, who seals first makes the row."""
 
     def follow_ring(self) -> None:
         """Make the row of the newest root key, unless it is there. From then on none is stored under an older one."""
@@ -135,6 +132,12 @@ class StoredHomeSeal(CatalogHomeSeal):
     def __init__(self, ring: KeyRing, engine: Engine) -> None:
         super().__init__(ring, engine)
         self._opened: dict[str, bytes] = {}
+
+    @override
+    def make_first(self) -> None:
+        # Only a new home asks the service here, and not each process that opens it.
+        if not self._stored():
+            self.follow_ring()
 
     @override
     def drop_old(self) -> None:

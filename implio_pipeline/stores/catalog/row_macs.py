@@ -55,7 +55,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from implio_pipeline.domain.errors import CatalogTampered, KeyMissing
+from implio_pipeline.domain.errors import BackupForgotten, CatalogTampered, KeyMissing
 from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.outcome import RequestOutcome
@@ -167,8 +167,17 @@ class _Key:
                     # The root key may have been renewed since this transaction began: what is stored now?
                     with connection.engine.connect() as other:
                         now = other.execute(select(home_keys).where(home_keys.c.name == _KEY_NAME)).one()
-                    self._key = self.seal.open_key(now.root_key_id, now.wrapped)
+                    self._key = self._of_backup(now.root_key_id, now.wrapped)
         return self._key
+
+    def _of_backup(self, root_key_id: str, wrapped: bytes) -> bytes:
+        try:
+            return self.seal.open_key(root_key_id, wrapped)
+        except KeyMissing:
+            if not self.seal.is_superseded(root_key_id):
+                raise
+            facts = f"the catalog's keys are wrapped under root key {root_key_id}, which was destroyed by a rotation"
+            raise BackupForgotten(facts) from None
 
 
 _keys: weakref.WeakKeyDictionary[Engine, _Key] = weakref.WeakKeyDictionary()

@@ -7,7 +7,7 @@ again. The values do not change.
 import hmac
 import secrets
 
-from implio_pipeline.domain.keys import HOME, KeyContext
+from implio_pipeline.domain.keys import HOME, KeyContext, newest_numbers, number_of, series_of
 from implio_pipeline.ports.keychain import KeyRing
 from implio_pipeline.stores.keys.sealer import KEY_BYTES, Sealer
 
@@ -40,6 +40,12 @@ class HomeSeal:
             KeyMissing: the root key is not in the key ring, or did not wrap this key.
         """
         return self._unwrap(root_key_id, wrapped)
+
+    def is_superseded(self, root_key_id: str) -> bool:
+        """Return whether a rotation has destroyed a root key: it is not in the key ring, and a newer one is."""
+        ring = self._ring.identities()
+        newest = newest_numbers(ring).get(series_of(root_key_id), 0)
+        return root_key_id not in ring and number_of(root_key_id) < newest
 
     def rewrap(self, root_key_id: str, wrapped: bytes) -> tuple[str, bytes]:
         """Wrap a key again. Returns the id of the newest root key, and the key wrapped under it.
