@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import select
 from support.home import ADS, opened_at
 from support.items import Ad
 from support.key_services import Proxy, proxy, transit_address
+from support.landing import LandedTable
 from support.servers import transit
 
 from implio_pipeline import wiring
@@ -17,6 +19,8 @@ from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.scope import ByUser
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.erase import erase
+from implio_pipeline.flows.faults import Faults
+from implio_pipeline.flows.files.ingest import ingest
 from implio_pipeline.flows.operations.audit import audit
 from implio_pipeline.flows.operations.restore import refuse_old_home
 from implio_pipeline.flows.operations.rotate_keys import rotate_keys
@@ -111,3 +115,52 @@ def test_a_home_whose_key_service_is_down_says_so_and_opens_again_when_it_is_bac
         assert home.services.keychain.user_key(ADS, "ann") == pseudonym
         assert [team.team for team in home.services.catalog.teams.all()] == [ADS]
         add_team(home.services, "cars", region=Region("eu"))
+
+
+FAULTS: dict[str, tuple[int, str]] = {
+    "denied": (403, "key-service-denied"),
+    "throttled": (429, "key-service-unavailable"),
+    "down": (503, "key-service-unavailable"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_landing_without_the_key_service_is_told_clearly_keeps_nothing_half_and_goes_on_later(
+    folder: Path, between: Proxy, fault: str
+) -> None:
+    status, code = FAULTS[fault]
+    with opened_at(folder, threads=1) as home:
+        add_team(home.services, "ads", region=Region("eu"))
+        for task in ("first", "second"):
+            rows = home.table([Ad(task=task)])
+            home.landing.land(ADS, LandedTable(name=task, pieces_of_items=[rows]))
+        forget, taken = home.services.keychain.new_file_keys, 0
+
+        def new_file_keys_amid(*known: object) -> object:
+            """Fail from the second file on, for which this process has no key in memory."""
+            nonlocal taken
+            taken += 1
+            if taken == 2:
+                between.always = status
+                home.services.keychain.forget(ADS)
+            return forget(*known)
+
+        home.services.keychain.new_file_keys = new_file_keys_amid
+        faults = Faults()
+
+        ingest(home.services, faults=faults)
+
+        assert [each.error.code for each in faults.found] == [code]
+        between.always = None
+        assert len(home.tasks(ADS)) == 1, "the first file is whole, and of the second there is nothing"
+        home.clock.pass_by(timedelta(days=1))
+        ingest(home.services)
+        assert home.tasks(ADS) == ["first", "second"]
+        # With keys in memory the service is not needed.
+        third = home.table([Ad(task="third")])
+        between.always = status
+        home.landing.land(ADS, LandedTable(name="third", pieces_of_items=[third]))
+        ingest(home.services)
+        assert home.tasks(ADS) == ["first", "second", "third"]
+        between.always = None
+        assert audit(home.services, is_full=True).findings == []
