@@ -267,15 +267,18 @@ RAISING: dict[str, Callable[[Home], object]] = {
 @pytest.mark.parametrize("act", RAISING)
 def test_a_caller_that_asks_for_no_faults_is_told_of_the_first_once_the_others_are_done(home: Home, act: str) -> None:
     two_days(home)
+    # Small merges look at yesterday and today.
+    for task in ("today-1", "today-2"):
+        home.keep(Ad(task=task, at=NOW))
     two_landing_files(home)
     with (
         a_landing_file_that_cannot_be_read(home, errno.EIO),
-        damaged("read", below=str(LAST_WEEK.date()), number=errno.EIO),
+        damaged("read", below=str(YESTERDAY.date()), number=errno.EIO),
         pytest.raises(StorageFailed),
     ):
         RAISING[act](home)
 
-    done = {"ingestion": "good" in home.tasks(ADS), "small merges": files_of(home, YESTERDAY.date()) == 1}
+    done = {"ingestion": "good" in home.tasks(ADS), "small merges": files_of(home, NOW.date()) == 1}
     assert done[act]
 
 
