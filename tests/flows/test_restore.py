@@ -433,7 +433,7 @@ def test_a_destroyed_key_that_came_back_is_refused_and_destroyed_again(folder: P
     assert "implio restore" in remedy_for_operators(refused.value)
 
     with restored(folder) as (home, summary):
-        assert summary.keys_destroyed == 6 + 1 + 2  # roots of regions, of the home, and the seal keys that had to wait
+        assert summary.keys_destroyed == 6 + 1  # roots of regions, and of the home
         assert [path.name for path in (folder / "keys" / "eu").iterdir() if ".1." in path.name] == []
         check_restored(home, summary)
 
@@ -449,7 +449,7 @@ def test_old_catalog_vault_and_ring_beside_the_new_ring_end_erased_under_keys_th
 
     with restored(folder) as (home, summary):
         assert home.tasks() == ["bob-1", "car"]
-        assert summary.keys_destroyed == 2 * 3 + 1 + 2 * 3  # roots of regions, of the home, and keys of teams
+        assert summary.keys_destroyed == 2 * 3 + 1 + 2 * 4  # roots of regions, of the home, and keys of teams
         versions = {
             key.version for key in home.services.catalog.teams.keys(ADS) if key.purpose in ("content", "identity")
         }
