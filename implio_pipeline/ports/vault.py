@@ -108,11 +108,11 @@ class Vault(Protocol):
     def reaches(self, named_rules: Sequence[NamedRule]) -> Callable[[VaultFile], tuple[NamedRule, ...]]:
         """Return a function that finds the rules that may cover a row of a file, by ranges and membership filters."""
 
-    def delete(self, file: VaultFile) -> None:
-        """Unlink a file. Missing files are ignored.
+    def delete(self, *files: VaultFile) -> None:
+        """Unlink files. Missing files are ignored. A bucket deletes a thousand in one request.
 
         Raises:
-            StorageFailed: the operating system could not unlink it.
+            StorageFailed: one of them could not be unlinked. Others may be gone.
         """
 
     def check(self, sealed: SealedFile) -> None:

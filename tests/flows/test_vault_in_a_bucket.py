@@ -102,6 +102,18 @@ def test_a_rewrite_takes_at_most_four_requests_and_proves_what_the_bucket_holds(
     assert len(proxy.seen) <= 4
 
 
+def test_files_that_were_replaced_are_deleted_in_one_request(home: Home, proxy: S3Proxy) -> None:
+    for number in range(5):
+        home.keep(Ad(task=f"t{number}"), Ad(task=f"u{number}", user="bob"))
+    home.ask(ByUser(user_id="ann"))
+    proxy.reset()
+
+    erase(home.services)
+
+    assert len(objects(home)) == 5
+    assert len([seen for seen in proxy.seen if seen.method in {"POST", "DELETE"}]) == 1
+
+
 def test_a_query_fetches_each_file_once_and_a_second_one_nothing(home: Home, proxy: S3Proxy) -> None:
     for number in range(5):
         home.keep(Ad(task=f"t{number}", user=f"u{number}"))

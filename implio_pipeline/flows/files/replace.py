@@ -119,17 +119,28 @@ def unlink_replaced(catalog: Catalog, vault: Vault, faults: Faults | None = None
     failed = Faults() if faults is None else faults
     unlinked = 0
     for page in catalog.manifest.files_to_unlink():
-        gone = []
-        for file in page:
-            with failed.isolate(f"replaced file {file.file_id}", about=file.file_id, day=file.day):
-                vault.delete(file)
-                gone.append(file)
+        gone = _unlinked(vault, page, failed)
         catalog.manifest.forget_unlinked(gone)
         unlinked += len(gone)
     if unlinked and is_scrubbed:
         # Deleted rows remain in the database's free pages and its log until they are overwritten.
         catalog.scrub(is_thorough=False)
     return unlinked
+
+
+def _unlinked(vault: Vault, files: Sequence[VaultFile], failed: Faults) -> list[VaultFile]:
+    """Unlink files, and return those that are gone."""
+    # 1. Together: in a bucket, each request takes as long as one for a thousand files.
+    with suppress(ImplioError, OSError):
+        vault.delete(*files)
+        return list(files)
+    # 2. One of them failed. One after the other, the others go, and the cause is named.
+    gone = []
+    for file in files:
+        with failed.isolate(f"replaced file {file.file_id}", about=file.file_id, day=file.day):
+            vault.delete(file)
+            gone.append(file)
+    return gone
 
 
 def _attempt(vault: Vault, work: FileWork) -> Rewrite | Mapping[RequestId, int] | ImplioError:

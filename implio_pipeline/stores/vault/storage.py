@@ -106,9 +106,9 @@ class RegionStorage:
             return not is_content(file, Path(self.location(file)).read_bytes())
         return False
 
-    def delete(self, region: Region, path: str) -> None:
-        """Delete a file, with all versions of it. Missing files are ignored."""
-        self._place(region).delete([path])
+    def delete(self, region: Region, *paths: str) -> None:
+        """Delete files, with all versions of them. Missing files are ignored."""
+        self._place(region).delete(paths)
 
     def forget(self, file: VaultFile) -> None:
         """Remove this machine's copy of a file, if there is one."""

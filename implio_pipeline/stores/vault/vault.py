@@ -13,7 +13,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
@@ -374,10 +374,13 @@ class EncryptedVault(Vault):
         return Finder(named_rules)
 
     @override
-    def delete(self, file: VaultFile) -> None:
-        with _naming(file):
-            self._storage.forget(file)
-            self._storage.delete(file.region, file.path)
+    def delete(self, *files: VaultFile) -> None:
+        with _naming(files[0]) if len(files) == 1 else nullcontext():
+            for region in {file.region for file in files}:
+                theirs = [file for file in files if file.region == region]
+                for file in theirs:
+                    self._storage.forget(file)
+                self._storage.delete(region, *(file.path for file in theirs))
 
     @override
     def check(self, sealed: SealedFile) -> None:
