@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from support.catalogs import ON_POSTGRESQL, copy_home, make_homes_with_databases
-from support.depth import PART, PARTS, SEED, examples
+from support.depth import SEED, examples
 from support.home import Home, a_home, opened_at
 from support.servers import S3Server, s3
 from support.without_home import is_left_out, watch_openings
@@ -62,8 +62,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
     """Tell how to try the same share again."""
     if exitstatus == pytest.ExitCode.TESTS_FAILED:
-        part = f"TEST_PART={PART}/{PARTS} " if PARTS > 1 else ""
-        terminalreporter.write_line(f"{part}TEST_SEED={SEED} tries the same share of crash points and cases again")
+        terminalreporter.write_line(f"TEST_SEED={SEED} tries the same share of crash points and cases again")
 
 
 @pytest.fixture(scope="session")

@@ -46,28 +46,6 @@ def test_a_thorough_run_tries_everything(monkeypatch: pytest.MonkeyPatch) -> Non
     assert depth.examples(300) == 300
 
 
-def test_parts_with_one_seed_try_together_what_one_run_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(depth, "IS_THOROUGH", False)
-    cases = list(range(20))
-    has_each_part_first = set()
-
-    for seed in range(20):
-        monkeypatch.setattr(depth, "SEED", str(seed))
-        whole, share = set(depth.places(30)), depth.some(cases)
-        monkeypatch.setattr(depth, "PARTS", 2)
-        places, shares = [], []
-        for part in (1, 2):
-            monkeypatch.setattr(depth, "PART", part)
-            places.append(set(depth.places(30)))
-            shares.append(depth.some(cases))
-        monkeypatch.setattr(depth, "PARTS", 1)
-
-        assert (places[0] | places[1], places[0] & places[1]) == (whole, set())
-        assert sorted(shares[0] + shares[1]) == share
-        has_each_part_first.add(min(places[0]) < min(places[1]))
-    assert has_each_part_first == {True, False}, "one database would always have the first calls"
-
-
 def test_each_seed_chooses_one_group_of_files_and_all_groups_together_are_every_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,10 +4,7 @@
 of laws and of long lists of cases. `TEST_SEED` says which share; a run that fails prints its seed. `.ci/run` takes the
 commit as the seed, so each commit tries another share. `TEST_DEPTH=thorough make test` tries all, which takes an hour.
 
-`.ci/run` runs the tests on both databases. There each of the two runs has a part of the share of calls and cases
-(`TEST_PART=1/2` and `2/2`), so that together they try what one run tries alone; which database has which part, the
-seed decides for each test. So `places` and `some` are only for tests that run on both. Examples of laws are not
-divided, since many laws know no database. And a run may leave out whole files: `is_chosen`.
+On PostgreSQL a run may try one group of the test files (`TEST_GROUPS`), which the seed chooses: `is_chosen`.
 """
 
 import os
@@ -19,7 +16,6 @@ from typing import TypeVar
 
 IS_THOROUGH = os.environ.get("TEST_DEPTH") == "thorough"
 SEED = os.environ.setdefault("TEST_SEED", secrets.token_hex(4))  # the workers of one run inherit it
-PART, PARTS = (int(number) for number in os.environ.get("TEST_PART", "1/1").split("/"))
 _T = TypeVar("_T")
 _SHARE_OF_CALLS = 4
 _SHARE_OF_EXAMPLES = 3
@@ -29,8 +25,7 @@ def places(most: int) -> range:
     """Return the numbers of the calls to try, from 1: all, or every fourth from a random one on."""
     if IS_THOROUGH:
         return range(1, most)
-    first = 1 + _of_test(_SHARE_OF_CALLS) + _part_of_test() * _SHARE_OF_CALLS
-    return range(first, most, _SHARE_OF_CALLS * PARTS)
+    return range(1 + _of_test(_SHARE_OF_CALLS), most, _SHARE_OF_CALLS)
 
 
 def examples(count: int) -> int:
@@ -41,10 +36,8 @@ def examples(count: int) -> int:
 def some(cases: Iterable[_T]) -> list[_T]:
     """Return the cases to try: all, or every third from a random one on."""
     everything = list(cases)
-    if IS_THOROUGH:
-        return everything
-    share = everything[_of_test(max(1, min(_SHARE_OF_EXAMPLES, len(everything)))) :: _SHARE_OF_EXAMPLES]
-    return share[_part_of_test() :: PARTS] or share
+    start = 0 if IS_THOROUGH else _of_test(max(1, min(_SHARE_OF_EXAMPLES, len(everything))))
+    return everything[start :: 1 if IS_THOROUGH else _SHARE_OF_EXAMPLES]
 
 
 def few(cases: Sequence[_T], most: int) -> Sequence[_T]:
@@ -57,19 +50,11 @@ def is_chosen(file: str, *, of: int) -> bool:
     return zlib.crc32(file.encode()) % of == random.Random(f"{SEED} files").randrange(of)  # noqa: S311
 
 
-def _part_of_test() -> int:
-    """Return which part of its share this test tries, from 0. With one seed, each run tries another part."""
-    return (PART + random.Random(f"{SEED} part {_test()}").randrange(PARTS)) % PARTS  # noqa: S311
-
-
 def _of_test(count: int) -> int:
     """Return a number below `count`: the same one whenever this test runs with this seed."""
     return _chance().randrange(count)
 
 
 def _chance() -> random.Random:
-    return random.Random(f"{SEED} {_test()}")  # noqa: S311
-
-
-def _test() -> str:
-    return os.environ.get("PYTEST_CURRENT_TEST", "")
+    test = os.environ.get("PYTEST_CURRENT_TEST", "")
+    return random.Random(f"{SEED} {test}")  # noqa: S311

@@ -2,7 +2,7 @@
 
 * Those whose outcome the database of homes cannot change. Whoever opens a home in a test file of `WITHOUT_HOME` fails
   with an instruction, on every database.
-* With `TEST_EDGES=N`, as in `.ci/run`, all but one of N groups of the files of `EDGES`. The seed chooses the group, so
+* With `TEST_GROUPS=N`, as in `.ci/run`, all but one of N groups of the other files. The seed chooses the group, so
   some commits together run all. `make test-postgresql` runs all at once.
 """
 
@@ -15,7 +15,7 @@ from implio_pipeline import wiring
 from support.depth import is_chosen
 
 _TESTS = Path(__file__).parents[1]
-_ONE_OF_EDGES = int(os.environ.get("TEST_EDGES", "1"))
+_GROUPS = int(os.environ.get("TEST_GROUPS", "1"))
 WITHOUT_HOME = (
     "api/test_validator.py",
     "demo",
@@ -65,19 +65,6 @@ WITHOUT_HOME = (
     "test_settings_of_dagster.py",
 )
 """Files and folders whose tests open no home."""
-EDGES = (
-    "api",
-    "browser",
-    "cli",
-    "documents",
-    "end_to_end/test_core_dumps.py",
-    "end_to_end/test_on_celery.py",
-    "end_to_end/test_serving.py",
-    "end_to_end/test_under_other_clocks.py",
-    "orchestration",
-    "web",
-)
-"""Tests of what calls the flows: commands, API, page, Dagster. The flows' own tests run on both databases."""
 _OF_THEIR_OWN = (
     "end_to_end/test_cluster_demo.py",  # has servers of its own
     "end_to_end/test_egress.py",  # cut off from every server
@@ -92,8 +79,7 @@ def is_left_out(path: Path) -> bool:
     """Return whether a folder or file of tests is left out of the run on PostgreSQL."""
     if _is_in(path, WITHOUT_HOME + _OF_THEIR_OWN):
         return True
-    is_of_edge = path.suffix == ".py" and _is_in(path, EDGES)
-    return is_of_edge and not is_chosen(path.relative_to(_TESTS).as_posix(), of=_ONE_OF_EDGES)
+    return path.name.startswith("test_") and not is_chosen(path.relative_to(_TESTS).as_posix(), of=_GROUPS)
 
 
 def watch_openings() -> None:
