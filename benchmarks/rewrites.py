@@ -3,7 +3,7 @@
     python -m benchmarks.rewrites                # medians of five
 
 Milliseconds of processor. Each figure erases one person from each of some pages, reads the new file again and proves
-it. Above two fifths of the pages the file is rewritten whole.
+it. Above a quarter of the pages the file is rewritten whole.
 """
 
 import argparse
