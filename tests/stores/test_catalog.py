@@ -145,7 +145,7 @@ def request_for(rule: Rule, team: TeamId = ADS, **known: object) -> Request:
         due_at=NOW + timedelta(days=31),
         scope_pseudonym="ab" * 16,
         tombstone_sequence=0,
-        sealed=b"ads.seal.1\0sealed scope",
+        sealed=f"{team}.seal.1\0sealed scope".encode(),
     )
     return replace(plain, **known)
 

@@ -268,7 +268,7 @@ def test_values_are_encrypted_in_one_place() -> None:
 
     found = {path.name for path in package.rglob("*.py") if "ciphers.aead" in path.read_text()}
 
-    # `modules.py` encrypts what Parquet's specification says, with the additional data that it says.
+    # `stores/vault/pages/modules.py` encrypts what Parquet's specification says, with the additional data that it says.
     assert found == {"sealer.py", "modules.py"}, (
         "use stores.keys.sealer: it binds a value to its context and makes the nonce"
     )

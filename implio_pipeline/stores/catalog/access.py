@@ -24,7 +24,7 @@ from implio_pipeline.ports.access import AccessLog, Grants, People
 from implio_pipeline.stores.catalog.access_tables import access_log, grants, operators
 from implio_pipeline.stores.catalog.engine import LOG_LOCK, lock, reading, writing
 from implio_pipeline.stores.catalog.home_keys import HOME_ROOT, home_key
-from implio_pipeline.stores.catalog.home_root_keys import mark_home_spent, storing
+from implio_pipeline.stores.catalog.home_root_keys import check_roots, mark_home_spent
 from implio_pipeline.stores.catalog.tables import teams
 from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed_hash
 
@@ -47,7 +47,8 @@ class SqlGrants(Grants):
         row: dict[str, Any] = {name: getattr(grant, name) for name in _GRANT}
         row["classes"] = sorted(each.value for each in grant.classes)
         roots = [] if grant.sealed is None else [HomeSeal.sealed_under(grant.sealed)]
-        with storing(self._engine, *roots) as connection:
+        with writing(self._engine) as connection:
+            check_roots(connection, *roots)
             if not connection.scalar(select(exists().where(teams.c.team == grant.team))):
                 raise TeamUnknown("there is no such team")
             connection.execute(insert(grants), row)
@@ -150,7 +151,8 @@ class SqlPeople(People):
 
         def put() -> None:
             sealed = self._seal.seal(name.strip(), context=f"operator {person}")
-            with storing(self._engine, HomeSeal.sealed_under(sealed)) as connection:
+            with writing(self._engine) as connection:
+                check_roots(connection, HomeSeal.sealed_under(sealed))
                 # Another process may have stored the name since. Both sealed values have the same name.
                 if not connection.scalar(select(exists().where(operators.c.person == person))):
                     connection.execute(insert(operators), {"person": person, "sealed": sealed})

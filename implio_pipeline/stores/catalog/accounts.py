@@ -38,7 +38,7 @@ from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.access_tables import audit_log, members, memberships, sessions, sign_in_attempts
 from implio_pipeline.stores.catalog.engine import lock, reading, writing
 from implio_pipeline.stores.catalog.home_keys import HOME_ROOT, home_key
-from implio_pipeline.stores.catalog.home_root_keys import mark_home_spent, storing
+from implio_pipeline.stores.catalog.home_root_keys import check_roots, mark_home_spent
 from implio_pipeline.stores.keys.home_seal import HomeSeal, keyed_hash
 
 _LOOKUP = "member-lookup"
@@ -70,7 +70,8 @@ class SqlMembers(Members):
 
         def put() -> None:
             sealed = self._seal.seal(named, context=f"member {member.member_id}")
-            with storing(self._engine, HomeSeal.sealed_under(sealed)) as connection:
+            with writing(self._engine) as connection:
+                check_roots(connection, HomeSeal.sealed_under(sealed))
                 try:
                     # The lookup is unique, so that of two invitations of one address one fails.
                     connection.execute(insert(members), row | {"sealed": sealed})
@@ -161,7 +162,8 @@ class SqlMembers(Members):
         def put() -> None:
             sealed = None if secret is None else self._seal.seal(secret, context=f"codes {member_id}")
             roots = [] if sealed is None else [HomeSeal.sealed_under(sealed)]
-            with storing(self._engine, *roots) as connection:
+            with writing(self._engine) as connection:
+                check_roots(connection, *roots)
                 connection.execute(update(members).where(its_own).values(sealed_code=sealed))
                 mark_home_spent(connection)  # the secret of before
 
@@ -300,7 +302,8 @@ class SqlAuditLog(AuditLog):
                 }
                 for entry, sealed in zip(entries, names, strict=True)
             ]
-            with storing(self._engine, *{HomeSeal.sealed_under(sealed) for sealed in names}) as connection:
+            with writing(self._engine) as connection:
+                check_roots(connection, *{HomeSeal.sealed_under(sealed) for sealed in names})
                 connection.execute(insert(audit_log), rows)
 
         replan(put, about=HOME_ROOT)

@@ -17,7 +17,7 @@ from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.replan import replan, reread
 from implio_pipeline.stores.catalog.access_tables import audit_log, grants, home_keys, members, operators
 from implio_pipeline.stores.catalog.engine import reading, scrub, writing
-from implio_pipeline.stores.catalog.home_root_keys import mark_home_spent, storing
+from implio_pipeline.stores.catalog.home_root_keys import check_roots, mark_home_spent
 from implio_pipeline.stores.catalog.tables import set_aside_keys
 from implio_pipeline.stores.keys.home_seal import HEAD_END, HomeSeal
 
@@ -45,7 +45,8 @@ class SqlSetAsideKeys:
         def make() -> bytes:
             key, root_key_id, wrapped = self._seal.new_key()
             row = {"file_id": file_id, "made_at": now, "root_key_id": root_key_id, "wrapped": wrapped}
-            with storing(self._engine, root_key_id) as connection:
+            with writing(self._engine) as connection:
+                check_roots(connection, root_key_id)
                 connection.execute(insert(set_aside_keys), row)
             return key
 
@@ -93,7 +94,8 @@ def home_key(engine: Engine, seal: HomeSeal, name: str) -> bytes:
         if row is None:
             _, root_key_id, wrapped = seal.new_key()
             try:
-                with storing(engine, root_key_id) as connection:
+                with writing(engine) as connection:
+                    check_roots(connection, root_key_id)
                     values = {"name": name, "root_key_id": root_key_id, "wrapped": wrapped}
                     connection.execute(insert(home_keys), values)
             except IntegrityError:

@@ -3,7 +3,7 @@
 Rules:
 
 * `home_root_keys` has a row for each epoch of the home's root key under which something may be stored. Whoever stores a
-  sealed value does so within `storing`, which refuses what another key than the one of the newest row has wrapped. So
+  sealed value calls `check_roots` first, which refuses what another key than the one of the newest row has wrapped. So
   once the row of a new epoch is there, everything under older ones can be wrapped again, and they can be destroyed.
 * On PostgreSQL a deleted value leaves copies, which open while its root key is there. The transaction that deletes one
   marks the rows (`mark_home_spent`), so that an epoch is closed (`domain/epochs.py`).
@@ -12,8 +12,6 @@ Rules:
   makes one call for each epoch that it meets. Ids, formats and rotation are the same as with root keys in files.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from secrets import token_bytes
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
@@ -31,23 +29,11 @@ from implio_pipeline.stores.keys.sealer import KEY_BYTES
 _SERIES = f"{HOME}/seal"
 
 
-@contextmanager
-def storing(engine: Engine, *root_key_ids: str) -> Iterator[Connection]:
-    """Open a writing transaction that stores what these root keys of the home have wrapped.
-
-    Raises:
-        PlanOutdated: the home's root key was renewed since; seal again.
-    """
-    with writing(engine) as connection:
-        check_roots(connection, *root_key_ids)
-        yield connection
-
-
 def check_roots(connection: Connection, *root_key_ids: str) -> None:
     """Check within a writing transaction that it may store what these root keys of the home have wrapped.
 
     Raises:
-        PlanOutdated: the home's root key was renewed since.
+        PlanOutdated: the home's root key was renewed since; seal again.
     """
     if not root_key_ids:
         return

@@ -113,7 +113,7 @@ def key_outdated() -> KeyMissing:
     """Return the error of a machine whose signing key was renewed on another one."""
     return KeyMissing(
         "the ledger's signing key is not the one that its newest batch names",
-        remedy="Copy the signing key's file from the machine on which `implio keys renew-signing` ran.",
+        remedy="Copy the signing key's file from the machine on which it was renewed.",
     )
 
 
