@@ -4,12 +4,13 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from support.clock import NOW
 from support.daemon import wait_until
-from support.shared_job import erasure
+from support.shared_job import GATE, erasure
 from support.stage import REASON, USER, Stage, item
 
 from implio_pipeline.domain.ids import KeyPurpose, TeamId
@@ -184,7 +185,10 @@ def test_a_backlog_of_one_team_and_one_day_gets_workers_by_its_files_and_bytes(
         assert opened.catalog.manifest.items("cars") == 0
 
 
-def test_workers_are_processes_and_one_that_is_killed_is_tried_again(four: Stage) -> None:
+def test_workers_are_processes_and_one_that_is_killed_is_tried_again(
+    four: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(GATE, str(tmp_path / "gate"))
     ask_for(four, files=FILES)
     assert [each.run_config for each in tick(four, "requests_sensor")] == [{}]
 
@@ -194,6 +198,7 @@ def test_workers_are_processes_and_one_that_is_killed_is_tried_again(four: Stage
             wait_until(lambda: any(each.workers > 1 for each in opened.catalog.claims.in_hand()), "two workers work")
         (pid, *_) = processes_at_work(four)
         os.kill(pid, signal.SIGKILL)
+        (tmp_path / "gate").touch()
         result = running.result()
 
     assert result.success

@@ -1,12 +1,15 @@
 """How long a catalog's transactions last, how many there are at once, and how their errors are translated."""
 
 import ast
+import gc
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, text
+from psycopg import ServerCursor
+from sqlalchemy import event, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import QueuePool
 from support.databases import a_database, administrator, name_of
@@ -187,6 +190,33 @@ def test_a_lock_that_is_held_for_too_long_ends_the_wait(postgres: str) -> None:
             commit_files(catalog, sealed_file())
 
     commit_files(catalog, sealed_file())
+    catalog.close()
+
+
+STREAMED: dict[str, Callable[[SqlCatalog], object]] = {
+    "files": lambda catalog: catalog.manifest.anonymous_items(ADS),
+    "tombstones": lambda catalog: catalog.requests.open_tombstones(),
+}
+
+
+@pytest.mark.parametrize("read", STREAMED)
+def test_a_connection_that_is_lost_amid_many_rows_leaves_no_cursor_open(postgres: str, read: str) -> None:
+    catalog, lost = open_catalog(postgres, OneKey()), []
+    add_team(catalog, ADS)
+
+    @event.listens_for(catalog._engine, "after_cursor_execute")
+    def lose(_connection, cursor, *_) -> None:
+        if isinstance(cursor, ServerCursor):
+            lost.append(weakref.ref(cursor))
+            with administrator().connect() as other:
+                other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": cursor.connection.info.backend_pid})
+
+    with pytest.raises(CatalogUnavailable):
+        STREAMED[read](catalog)
+
+    # One that is still open warns when it is collected, and a warning fails the test.
+    gc.collect()
+    assert [each() for each in lost] == [None]
     catalog.close()
 
 

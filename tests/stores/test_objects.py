@@ -238,7 +238,7 @@ _parts = st.text(st.sampled_from("ab.-_ ~%é+#?&=:0"), min_size=1, max_size=4).f
 _keys = st.lists(_parts, min_size=1, max_size=3).map("/".join)
 
 
-def _law(new_place: Place) -> type[RuleBasedStateMachine]:
+def _law(new_place: Place, *, is_ordered: bool) -> type[RuleBasedStateMachine]:
     class Law(RuleBasedStateMachine):
         """A place behaves like a dictionary that never overwrites."""
 
@@ -271,20 +271,29 @@ def _law(new_place: Place) -> type[RuleBasedStateMachine]:
             prefix = data.draw(
                 st.sampled_from([*self.known, "nothing"]).flatmap(lambda key: st.sampled_from([key[:1], key]))
             )
-            expected = sorted((key for key in self.known if key.startswith(prefix)), key=str.encode)
-            assert keys_in(self.place, prefix) == expected
+            self.check_listing(prefix)
 
         @invariant()
         def same(self) -> None:
             assert dict(self.place.get_many(self.known)) == self.known
-            assert keys_in(self.place) == sorted(self.known, key=str.encode)
+            self.check_listing("")
+
+        def check_listing(self, prefix: str) -> None:
+            found = keys_in(self.place, prefix)
+            expected = sorted((key for key in self.known if key.startswith(prefix)), key=str.encode)
+            assert (found if is_ordered else sorted(found, key=str.encode)) == expected
 
     return Law
 
 
-def test_a_place_behaves_like_a_dictionary_that_never_overwrites(new_place: Place) -> None:
+def test_a_place_behaves_like_a_dictionary_that_never_overwrites(
+    new_place: Place, request: pytest.FixtureRequest
+) -> None:
+    # The tests' server sorts a bucket with versions by names of its own. Only the ledger needs an order, and its names
+    # are digits: `test_a_listing_of_several_pages_is_whole_and_in_order`.
+    law = _law(new_place, is_ordered="versions" not in request.node.callspec.id)
     run_state_machine_as_test(
-        _law(new_place), settings=settings(max_examples=examples(5), stateful_step_count=8, deadline=None, phases=QUICK)
+        law, settings=settings(max_examples=examples(5), stateful_step_count=8, deadline=None, phases=QUICK)
     )
 
 

@@ -187,11 +187,12 @@ def _wait_for_end(session: int, server: subprocess.Popen) -> None:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses now."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """Return a port of 127.0.0.1 that nobody uses now, and that no connection gets from the system as its own end."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)  # systems give connections 32,768 and more
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 # ---- PostgreSQL

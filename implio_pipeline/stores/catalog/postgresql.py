@@ -95,6 +95,14 @@ def connect(location: URL, options: Mapping[str, Any], limits: Limits) -> Engine
         "idle_in_transaction_session_timeout": limits.idle_seconds,
     }
 
+    @event.listens_for(engine, "handle_error")
+    def close_cursor(context: Any) -> None:
+        """Close the cursor of a lost connection: SQLAlchemy drops it open, and psycopg warns of that."""
+        cursor = getattr(context.execution_context, "cursor", None)
+        if context.is_disconnect and cursor is not None:
+            cursor.connection.close()  # first: an open cursor would be closed by a statement
+            cursor.close()
+
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: Any) -> None:
         """Give a new connection its settings."""
