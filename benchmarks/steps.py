@@ -5,7 +5,7 @@
 
 It starts an S3 server from its wheel, with a proxy that delays each request, and makes a home whose vault is in a
 bucket. For each number of workers a person with an item in every file is erased by the job of the home's own
-definitions, on Dagster's executor with processes. Each worker has one thread.
+definitions, on Dagster's executor with processes. Each worker has one thread unless `--threads` says otherwise.
 
 Dagster's own seconds are apart. `run` is from the start of the run to its end, with the processes that it starts.
 `work` is from the first file that is stored to the last one. Files a second, and the speed, are those from when all
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=256)
     parser.add_argument("--wait-ms", type=float, default=40.0)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--threads", type=int, default=1, help="files that each worker has in hand at once")
     parser.add_argument("--run", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.run:
@@ -68,7 +69,7 @@ def main() -> None:
             "IMPLIO_REGIONS__US__VAULT": f"s3://{bucket}/vault/us",
             "IMPLIO_LANDING__URL": f"s3://{bucket}/landing",
             "IMPLIO_REQUESTS__APPROVALS": "none",
-            "IMPLIO_THREADS": "1",
+            "IMPLIO_THREADS": str(given.threads),
             "IMPLIO_HOME": str(home),
             "DAGSTER_HOME": str(home),
         }

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from sqlalchemy import text
 from support.catalog import written_anew
 from support.changed import changed
 from support.clock import NOW
+from support.daemon import LONGEST_SECONDS
 from support.damage import damaged
 from support.home import ADS, Home
 from support.items import YESTERDAY, Ad
@@ -90,6 +92,18 @@ def test_a_lake_that_is_well_has_no_findings_and_every_row_of_it_was_read(lake):
     assert report.files == report.files_read == len(lake.files())
     assert report.rows_read == sum(file.rows for file in lake.files())
     assert (report.tombstones, report.receipts) == (2, 2)
+
+
+def test_files_of_several_days_are_looked_at_at_the_same_time(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.keep(Ad(task="a", user="ann"), Ad(task="b", user="ann", at=YESTERDAY - timedelta(days=3)))
+    (vault, both) = type(home.services.vault), threading.Barrier(2, timeout=LONGEST_SECONDS)
+    look = vault.look
+    monkeypatch.setattr(vault, "look", lambda *known: (both.wait(), look(*known))[1])
+
+    report = audit(home.services, is_full=True)
+
+    assert (report.files_read, report.findings) == (2, [])
+    assert not both.broken
 
 
 def test_an_empty_home_has_no_findings(home):

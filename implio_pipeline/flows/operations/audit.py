@@ -23,9 +23,9 @@ The parts, in the order in which `audit` looks at them. Each can be asked for al
     storage    region     the files in storage, with those the catalog knows       _stray_findings
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -223,7 +223,7 @@ def _audit_parts(services: Services, report: AuditReport, progress: Progress | N
         live = catalog.manifest.files(only_team, day=only_day, is_checked=False, is_filtered=False)
         partitions = Counter((file.team, file.day) for file in live)
     done = 0
-    # 3. Each team's keys and queues, then its files, so that the rows of one partition are in memory at a time.
+    # 3. Each team's keys and queues, then its files.
     with ThreadPoolExecutor(services.threads) as pool:
         for team in teams:
             theirs = rules.get(team.team) or _Rules()
@@ -238,9 +238,7 @@ def _audit_parts(services: Services, report: AuditReport, progress: Progress | N
                 pool=pool,
                 may_hold=services.vault.reaches(theirs.completed),
             )
-            for day in sorted(day for name, day in partitions if name == team.team):
-                with faults.isolate(f"{day} of team {team.team}", day=day):
-                    files.audit_day(day)
+            for day in files.days(sorted(day for name, day in partitions if name == team.team), faults):
                 done += partitions[team.team, day]
                 if progress:
                     progress(min(done, partitions.total()), partitions.total())
@@ -440,13 +438,41 @@ class _FileAudit:
     may_hold: Callable[[VaultFile], tuple[NamedRule, ...]]
     """Returns the completed requests that may cover an item of a file, by the file's row in the catalog."""
 
-    def audit_day(self, day: date) -> None:
-        """Audit the live files of one partition."""
-        # 1. Look at all files first. A second look makes the keychain forget the team's keys, and would slow the first.
+    def days(self, days: Iterable[date], faults: Faults) -> Iterator[date]:
+        """Audit the live files of partitions, and yield each one that is done.
+
+        A partition is begun while files of earlier ones are looked at, since many have one file only and storage may be
+        far away. So the rows of few partitions are in memory at a time.
+        """
+        begun: deque[tuple[date, list[Future[_Look]]]] = deque()
+
+        def end_first() -> date:
+            day, looks = begun.popleft()
+            with faults.isolate(f"{day} of team {self.team.team}", day=day):
+                self._end(looks)
+            return day
+
+        for day in days:
+            looks: list[Future[_Look]] = []
+            with faults.isolate(f"{day} of team {self.team.team}", day=day):
+                looks += self._begin(day)
+            begun.append((day, looks))
+            while sum(len(each) for _, each in begun) > 2 * self.services.threads:
+                yield end_first()
+        while begun:
+            yield end_first()
+
+    def _begin(self, day: date) -> list[Future[_Look]]:
+        """Begin a first look at each live file of a partition."""
         files = list(self.services.catalog.manifest.files(self.team.team, day=day, is_checked=False))
         live_keys = self._live_keys()
         chosen = [(file, self._is_chosen(file)) for file in files]
-        looks = list(self.pool.map(lambda each: self._look(each[0], live_keys, is_chosen=each[1]), chosen))
+        return [self.pool.submit(self._look, file, live_keys, is_chosen=is_chosen) for file, is_chosen in chosen]
+
+    def _end(self, begun: Iterable[Future[_Look]]) -> None:
+        """Wait for the first looks at the files of a partition, and count what they found."""
+        # 1. All first looks come first. A second one makes the keychain forget the team's keys.
+        looks = [each.result() for each in begun]
         # 2. Look again at those with findings, and count what remains.
         for look in (self._settled(first) for first in looks):
             if look is None:
