@@ -9,7 +9,7 @@ definitions, on Dagster's executor with processes. Each worker has one thread un
 
 Dagster's own seconds are apart. `run` is from the start of the run to its end, with the processes that it starts.
 `work` is from the first file that is stored to the last one. Files a second, and the speed, are those from when all
-workers have begun until the last file is stored. A worker is worth 64 files, so four need 256.
+workers have begun until the last file is stored. Without more threads, a worker is worth 64 files, so four need 256.
 """
 
 import argparse
