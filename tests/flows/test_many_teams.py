@@ -1,4 +1,4 @@
-"""What runs all the time asks the catalog as often with many teams as with few."""
+"""What runs all the time asks the catalog as often with many teams as with few, and so does what many requests ask."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from implio_pipeline.domain.errors import CatalogTampered, PlanOutdated
 from implio_pipeline.domain.file_changes import Change, has_too_many
 from implio_pipeline.domain.ids import KeyId, Region, TeamId
 from implio_pipeline.domain.plan import ApprovalPolicy
-from implio_pipeline.domain.scope import ByDates, ByUser
+from implio_pipeline.domain.scope import ByDates, ByTask, ByUser, Scope
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.files.compact import merge_small
@@ -70,6 +70,26 @@ def test_the_number_of_statements_does_not_grow_with_teams(home: Home, act: Call
 
     assert few
     assert many == few
+
+
+@pytest.mark.parametrize("scope", [lambda n: ByUser(user_id=f"user-{n}"), lambda n: ByTask(task_id=f"task-{n}")])
+@pytest.mark.parametrize("grace_hours", [0, 24])
+def test_the_number_of_statements_does_not_grow_with_requests_accepted_at_once(
+    home: Home, scope: Callable[[int], Scope], grace_hours: int
+) -> None:
+    """A request file may hold thousands; what each takes off the queues is found by keys."""
+    home.services.catalog.teams.set_limits(ADS, cap_percent=100, grace_hours=grace_hours)
+    home.keep(*(Ad(task=f"task-{n}", user=f"user-{n}", outcome=None) for n in range(100)))
+    home.ask(scope(0))  # the first time reads what stays in memory
+    counts = []
+    for some in (range(10, 20), range(30, 60)):
+        with counted() as statements:
+            accepted = home.ask(*map(scope, some))
+        assert [each.queue_removed for each in accepted] == [1] * len(some)
+        # SQLite gives the sequences of tombstones one at a time.
+        counts.append(len([each for each in statements if not each.startswith("INSERT INTO tombstones")]))
+
+    assert counts[0] == counts[1]
 
 
 def test_the_tick_of_the_rotation_goes_by_the_oldest_key_without_a_successor(home: Home) -> None:

@@ -1,12 +1,15 @@
 """Laws: what the catalog decides in SQL is what the domain decides in Python."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection, func, insert, select
+from support.databases import a_database
 from support.depth import examples
 from support.home import NOBODY_APPROVES
 from support.ring import OneKey
@@ -25,10 +28,13 @@ from test_catalog import (
     user,
 )
 
+from implio_pipeline.domain.callback import CallbackEvent
 from implio_pipeline.domain.files import SealedFile
-from implio_pipeline.domain.ids import UNDECIDED, TeamId
+from implio_pipeline.domain.hold import HoldReason
+from implio_pipeline.domain.ids import UNDECIDED, Outcome, TeamId
 from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.moderation import QueueEntry
+from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.scope import (
     Coverage,
     Cutoffs,
@@ -43,6 +49,17 @@ from implio_pipeline.domain.scope import (
 )
 from implio_pipeline.stores.catalog import manifest
 from implio_pipeline.stores.catalog.catalog import SqlCatalog, open_catalog
+from implio_pipeline.stores.catalog.engine import reading, writing
+from implio_pipeline.stores.catalog.moderation_tables import (
+    TRACES,
+    decisions,
+    deliveries,
+    sealed_decisions,
+    sealed_notes,
+)
+from implio_pipeline.stores.catalog.rules import row_of
+from implio_pipeline.stores.catalog.tables import holds, queue_entries, withdrawn_entries
+from implio_pipeline.stores.catalog.withdrawal import withdraw
 
 FIRST = date(2026, 1, 1)
 ends_of_days = st.integers(-1, 1).map(lambda microseconds: timedelta(microseconds=microseconds))
@@ -114,6 +131,112 @@ def test_accepting_rules_takes_exactly_the_entries_they_cover(
     kept = [one for one in waiting if not any(covers(rule, **_seen_of(one)) for rule in asked)]
     assert {one.task_id for one in catalog.moderation.entries(team)} == {one.task_id for one in kept}
     assert sum(request.queue_removed for request in accepted) == len(waiting) - len(kept)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlCatalog]:
+    with ExitStack() as stack:
+        url = f"sqlite:///{tmp_path_factory.mktemp('either')}/catalog.sqlite"
+        opened = open_catalog(stack.enter_context(a_database()) if "postgresql" in request.node.name else url, OneKey())
+        stack.callback(opened.close)
+        yield opened
+
+
+few = st.integers(1, 3)
+asked_for = st.one_of(
+    st.builds(UserRule, user_key=few.map(user), before=instants),
+    st.builds(TaskRule, task_key=few.map(task), before=instants, submitted_on=st.none() | days),
+    st.builds(DatesRule, start=instants, end=instants, before=instants),
+)
+states = st.sampled_from([RequestState.ACCEPTED, RequestState.WAITING])
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> list[tuple[Rule, RequestState]]:
+    """Requests for users or tasks that are handled with the same statements; some for the same one."""
+    state, end, is_user = draw(states), draw(instants), draw(st.booleans())
+    keys = draw(st.lists(few, min_size=2, max_size=5))
+    rules = [
+        UserRule(user_key=user(key), before=end) if is_user else TaskRule(task_key=task(key), before=end)
+        for key in keys
+    ]
+    return [(rule, state) for rule in rules]
+
+
+@given(
+    asked=alike() | st.lists(st.tuples(asked_for, states), min_size=1, max_size=6),
+    kept=st.lists(
+        st.builds(entry, user_key=st.none() | few.map(user), task_key=few.map(task), submitted_at=instants), max_size=8
+    ),
+    held=st.none() | asked_for,
+)
+@settings(deadline=None, max_examples=examples(300))
+def test_requests_at_once_take_what_they_take_one_after_the_other(
+    either: SqlCatalog,
+    asked: list[tuple[Rule, RequestState]],
+    kept: list[QueueEntry],
+    held: object,
+) -> None:
+    def taken(at_once: int) -> tuple[list[int], dict[str, object]]:
+        team, engine = new_team(either), either._engine
+        requests = either.requests.accept(
+            [prepared(request_for(rule, team), rule, f"key-{number()}") for rule, _ in asked], approvals=NOBODY_APPROVES
+        )
+        new = [(replace(each, state=state), rule) for each, (rule, state) in zip(requests, asked, strict=True)]
+        either.manifest.commit(change(either, team, queue=tuple(replace(each, team=team) for each in kept)))
+        with writing(engine) as connection:
+            _leave_traces(connection, team, kept)
+            if held:
+                _hold(connection, team, held)
+            removed = [
+                count
+                for start in range(0, len(new), at_once)
+                for count in withdraw(connection, new[start : start + at_once])
+            ]
+        places = {request.request_id: place for place, request in enumerate(requests)}
+        with reading(engine) as connection:
+            return removed, _left(connection, team, places)
+
+    assert taken(len(asked)) == taken(1)
+
+
+def _leave_traces(connection: Connection, team: TeamId, kept: list[QueueEntry]) -> None:
+    """Insert a verdict with a sealed word, a note and a delivery about each entry."""
+    sealed = f"{team}.seal.1\0words".encode()
+    for each in kept:
+        row = {**_seen_of(each), "team": team, "task_id": each.task_id}
+        verdict = {"decided": Outcome.REFUSED, "decided_at": NOW, "actor": "a", "queue": "q", "feed_at": number()}
+        (sequence,) = connection.execute(insert(decisions).values(row | verdict)).inserted_primary_key
+        connection.execute(insert(sealed_decisions), {"sequence": sequence, "sealed": sealed})
+        connection.execute(insert(sealed_notes), row | {"written_at": NOW, "sealed": sealed})
+        told = {"delivery_id": f"d-{number()}", "event": CallbackEvent.DECISION, "made_at": NOW, "attempts": 0}
+        connection.execute(insert(deliveries), row | told | {"next_attempt_at": NOW})
+
+
+def _hold(connection: Connection, team: TeamId, rule: Rule) -> None:
+    row = {"hold_id": f"h-{number()}", "team": team, "scope_pseudonym": "ab", "reason": next(iter(HoldReason))}
+    connection.execute(insert(holds), row | {"placed_at": NOW, "until": NOW, **row_of(rule)})
+
+
+def _left(connection: Connection, team: TeamId, places: dict[str, int]) -> dict[str, object]:
+    """Return what is left of a team in each table, with the places of the requests that have withdrawn it."""
+    waiting = connection.scalars(select(queue_entries.c.task_id).where(queue_entries.c.team == team)).all()
+    line = select(withdrawn_entries.c.request_id, withdrawn_entries.c.task_id).order_by(withdrawn_entries.c.line)
+    withdrawn = sorted(
+        (places[by], task_id) for by, task_id in connection.execute(line.where(withdrawn_entries.c.team == team))
+    )
+    traces = {
+        table.name: sorted(
+            (task_id, -1 if by is None else places[by])
+            for task_id, by in connection.execute(
+                select(table.c.task_id, table.c.withdrawn_by).where(table.c.team == team)
+            )
+        )
+        for table in TRACES
+    }
+    words = sealed_decisions.join(decisions, sealed_decisions.c.sequence == decisions.c.sequence)
+    spoken = select(func.count()).select_from(words).where(decisions.c.team == team)
+    return {"waiting": sorted(waiting), "withdrawn": withdrawn, "words": connection.scalar(spoken), **traces}
 
 
 def _seen_of(one: QueueEntry) -> dict[str, object]:

@@ -187,12 +187,13 @@ def release(services: Services, unapproved: Sequence[tuple[Request, Rule]]) -> d
         # 3. Release what fits the cap. The transaction adds up all that the same person decided alone, so that two
         #    doors at once do not each release up to the cap.
         free: list[Request] = []
+        team = services.catalog.teams.get(name)
         for request, _ in of_team:
             is_team = request.kind is RequestKind.TEAM  # removing a team always takes two people
             items = live if counts is None or is_team else counts.get(request.request_id, 0)
             after_count = replace(request, covered_items=items, is_exact=counts is not None, is_alone=not is_team)
             if not is_team or not services.approvals.is_asked:
-                grace = _grace_of(services.catalog.teams.get(name), request)
+                grace = _grace_of(team, request)
                 after_count = after_count.accepted(needs_approval=False, grace=grace)
             free.append(after_count)
         stored |= {each.request_id: each for each in requests.release(free, approvals=services.approvals)}

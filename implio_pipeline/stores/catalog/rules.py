@@ -101,17 +101,12 @@ def newest_sequence(connection: Connection, table: Table, team: TeamId) -> int:
 
 def covered(rule: Rule, table: Table = queue_entries) -> ColumnElement[bool]:
     """Return the predicate of the rows that a rule covers, in a table of rows about items."""
-    column = table.c
-    is_in_time = column.submitted_at < rule.before
+    column, is_in_time = table.c, in_time(rule, table)
     match rule:
         case UserRule():
             return and_(is_in_time, column.user_key == rule.user_key)
-        case TaskRule(submitted_on=day):
-            is_on: list[ColumnElement[bool]] = []
-            if day is not None:
-                last = start_of(day) + _LAST_MICROSECOND
-                is_on = [column.submitted_at >= start_of(day), column.submitted_at <= last]
-            return and_(is_in_time, column.task_key == rule.task_key, *is_on)
+        case TaskRule():
+            return and_(is_in_time, column.task_key == rule.task_key)
         case DatesRule():
             return and_(is_in_time, column.submitted_at >= rule.start, column.submitted_at < rule.end)
         case TeamRule():
@@ -124,6 +119,14 @@ def covered(rule: Rule, table: Table = queue_entries) -> ColumnElement[bool]:
             return and_(is_in_time, or_(false(), *every, *by_outcome))
         case _:
             assert_never(rule)
+
+
+def in_time(rule: Rule, table: Table) -> ColumnElement[bool]:
+    """Return the predicate of the rows submitted before a rule's instant, and on its day if it names one."""
+    submitted_at = table.c.submitted_at
+    day = rule.submitted_on if isinstance(rule, TaskRule) else None
+    is_on = [] if day is None else [submitted_at >= start_of(day), submitted_at <= start_of(day) + _LAST_MICROSECOND]
+    return and_(submitted_at < rule.before, *is_on)
 
 
 def _has(outcome: str, table: Table) -> ColumnElement[bool]:

@@ -9,10 +9,11 @@ That is: queue entries, and the *traces* of items (`TRACES`: verdicts, notes and
    are sent about the item.
 """
 
-from collections.abc import Sequence
-from dataclasses import fields
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import date, datetime
 from itertools import groupby
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -33,10 +34,10 @@ from sqlalchemy import (
 )
 
 from implio_pipeline.domain.chunks import chunks
-from implio_pipeline.domain.ids import RequestId, TeamId, UserKey
+from implio_pipeline.domain.ids import RequestId, TeamId
 from implio_pipeline.domain.moderation import QueueEntry
 from implio_pipeline.domain.request import FINAL_STATES, Request
-from implio_pipeline.domain.scope import Rule, UserRule
+from implio_pipeline.domain.scope import Rule, TaskRule, UserRule
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.moderation_tables import (
     TRACES,
@@ -47,42 +48,37 @@ from implio_pipeline.stores.catalog.moderation_tables import (
 )
 from implio_pipeline.stores.catalog.request_rows import REQUESTS, request_of
 from implio_pipeline.stores.catalog.row_macs import RowMacs
-from implio_pipeline.stores.catalog.rules import covered, rule_of, tombstone_of
+from implio_pipeline.stores.catalog.rules import covered, in_time, rule_of, tombstone_of
 from implio_pipeline.stores.catalog.tables import holds, queue_entries, requests, tombstones, withdrawn_entries
 
 _ENTRY = tuple(field.name for field in fields(QueueEntry))
-_IS_TRACED = select(
-    or_(
-        *(
-            exists().where(table.c.team == bindparam("team"), table.c.user_key == bindparam("user_key"))
-            for table in TRACES
-        )
+_KEYED: Mapping[type, str] = {UserRule: "user_key", TaskRule: "task_key"}
+"""The column by which a rule of this kind selects: many such requests are handled with one statement."""
+_IS_TRACED = {
+    name: select(
+        or_(*(exists().where(table.c.team == bindparam("team"), table.c[name] == bindparam("key")) for table in TRACES))
     )
-)
-"""Whether there are traces of a user's items."""
+    for name in _KEYED.values()
+}
+"""Whether there are traces of a user's items, or of a task's, by the column."""
+_New = tuple[Request, Rule]
 
 
-def withdraw(connection: Connection, new: Sequence[tuple[Request, Rule]]) -> list[int]:
-    """Take away what new requests cover. Returns how many queue entries each request took.
+def withdraw(connection: Connection, new: Sequence[_New]) -> list[int]:
+    """Take away what new requests cover, whose tombstones are stored. Returns how many queue entries each request took.
 
     An entry that several requests cover is counted for the first of them.
     """
     removed: list[int] = []
-    for (team, before, is_user), some in groupby(new, key=_kind_of_withdrawal):
-        group = list(some)
-        # Consecutive requests for one user each, with the same instant, are handled with one statement for all users.
-        if is_user and not _held_rules(connection, team):
-            keys = [rule.user_key for _, rule in group if isinstance(rule, UserRule)]
-            removed += _delete_users(connection, team, keys, before)
+    for _, group in groupby(new, key=_alike):
+        alike = list(group)
+        if type(alike[0][1]) in _KEYED:
+            removed += _take_keyed(connection, alike)
             continue
-        for request, rule in group:
-            is_theirs = and_(queue_entries.c.team == team, covered(rule))
-            if request.may_be_cancelled:
-                kept = select(literal(request.request_id), *(queue_entries.c[name] for name in _ENTRY)).where(is_theirs)
-                columns = ("request_id", *_ENTRY)
-                connection.execute(insert(withdrawn_entries).from_select(columns, kept.order_by(queue_entries.c.entry)))
-            removed.append(connection.execute(delete(queue_entries).where(is_theirs)).rowcount)
-            _take_traces(connection, request, rule)
+        for request, rule in alike:
+            one = _Selection(like=request, rule=rule)
+            removed.append(_take_entries(connection, one))
+            _take_traces(connection, one)
     return removed
 
 
@@ -108,8 +104,7 @@ def restore(connection: Connection, request_id: RequestId) -> None:
         for row in connection.execute(REQUESTS.where(requests.c.request_id.in_(some)))
     ]
     # 3. They did not find the withdrawn rows when they were accepted, so they take them now.
-    for request in newer:
-        withdraw(connection, [(request, in_force[request.request_id])])
+    withdraw(connection, [(request, in_force[request.request_id]) for request in newer])
     done = [request.request_id for request in newer if request.state in FINAL_STATES]
     forget_withdrawn(connection, done, is_held_too=True)
 
@@ -125,51 +120,93 @@ def forget_withdrawn(connection: Connection, request_ids: Sequence[RequestId], *
                 _delete(connection, table, team, [is_theirs, not_(spared)])
 
 
-def _kind_of_withdrawal(asked: tuple[Request, Rule]) -> tuple[TeamId, datetime, bool]:
+def _alike(asked: _New) -> tuple[TeamId, bool, type, datetime, date | None]:
+    """Return what requests must have in common to be handled with the same statements."""
     request, rule = asked
-    return request.team, rule.before, isinstance(rule, UserRule) and not request.may_be_cancelled
+    day = rule.submitted_on if isinstance(rule, TaskRule) else None
+    return request.team, request.may_be_cancelled, type(rule), rule.before, day
 
 
-def _delete_users(connection: Connection, team: TeamId, keys: Sequence[UserKey], before: datetime) -> list[int]:
-    """Delete the entries and traces of users' items submitted before an instant. Returns the entries of each user."""
-    found: dict[UserKey, int] = {}
-    key = queue_entries.c.user_key
-    for some in chunks(list(dict.fromkeys(keys))):
-        # 1. Queue entries. For one user, count the deleted rows. For several users, count with a query first.
-        theirs = (queue_entries.c.team == team, key.in_(some), queue_entries.c.submitted_at < before)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Selection:
+    """The rows about items that one request covers, or several that are alike."""
+
+    like: Request
+    rule: Rule
+    first: Mapping[bytes, RequestId] = field(default_factory=dict)
+    """Which of the requests takes a user's or a task's rows, by key; empty for a rule that covers several of them."""
+
+    def theirs(self, table: Table) -> ColumnElement[bool]:
+        """Return the predicate of the rows that they cover."""
+        its_own = table.c.team == self.like.team
+        if not self.first:
+            return and_(its_own, covered(self.rule, table))
+        key = table.c[_KEYED[type(self.rule)]]
+        return and_(its_own, in_time(self.rule, table), key.in_(list(self.first)))
+
+    def with_taker(self, table: Table) -> tuple[ColumnElement[Any], ColumnElement[bool]]:
+        """Return the id of the request that takes a row, and the predicate of the rows, joined with its tombstone."""
+        if len(self.first) <= 1:
+            return literal(self.like.request_id), self.theirs(table)
+        # The keys are not named once more: SQLite would look for each of them beside each tombstone.
+        name = _KEYED[type(self.rule)]
+        is_its = and_(tombstones.c.request_id.in_(list(self.first.values())), tombstones.c[name] == table.c[name])
+        return tombstones.c.request_id, and_(table.c.team == self.like.team, in_time(self.rule, table), is_its)
+
+
+def _take_keyed(connection: Connection, alike: Sequence[_New]) -> list[int]:
+    """Take away what requests cover that are alike, each about one user or one task. Returns each one's entries.
+
+    Of those about the same user or task, the first one takes.
+    """
+    name = _KEYED[type(alike[0][1])]
+    keys: dict[bytes, Request] = {}
+    for request, rule in alike:
+        keys.setdefault(getattr(rule, name), request)
+    found: dict[RequestId, int] = {}
+    for some in chunks(list(keys.items())):
+        those = _Selection(like=some[0][1], rule=alike[0][1], first={key: each.request_id for key, each in some})
+        # 1. Queue entries. For one request, count the deleted rows. For several ones, count with a query first.
         if len(some) > 1:
-            counts = select(key, func.count()).where(*theirs).group_by(key)
-            found |= {row[0]: row[1] for row in connection.execute(counts)}
-        removed = connection.execute(delete(queue_entries).where(*theirs)).rowcount
+            key = queue_entries.c[name]
+            counts = select(key, func.count()).where(those.theirs(queue_entries)).group_by(key)
+            found |= {those.first[row[0]]: row[1] for row in connection.execute(counts)}
+        removed = _take_entries(connection, those)
         if len(some) == 1:
-            found[some[0]] = removed
+            found[those.like.request_id] = removed
         # 2. Traces. Most users have none, and a caller waits for a single deletion. So one query saves three
         #    statements.
-        if len(keys) == 1 and not connection.scalar(_IS_TRACED, {"team": team, "user_key": keys[0]}):
-            continue
-        for table in TRACES:
-            is_their = (table.c.user_key.in_(some), table.c.submitted_at < before)
-            _delete(connection, table, team, [*is_their, table.c.withdrawn_by.is_(None)])
-    return [found.pop(user_key, 0) for user_key in keys]
+        if len(keys) > 1 or connection.scalar(_IS_TRACED[name], {"team": those.like.team, "key": some[0][0]}):
+            _take_traces(connection, those)
+    return [found.pop(each.request_id, 0) for each, _ in alike]
 
 
-def _take_traces(connection: Connection, request: Request, rule: Rule) -> None:
-    """Take the traces of items that a request covers.
+def _take_entries(connection: Connection, those: _Selection) -> int:
+    """Take queue entries, and return their number. Requests that may be cancelled keep them."""
+    if those.like.may_be_cancelled:
+        by, is_theirs = those.with_taker(queue_entries)
+        kept = select(by, *(queue_entries.c[name] for name in _ENTRY)).where(is_theirs)
+        columns = ("request_id", *_ENTRY)
+        connection.execute(insert(withdrawn_entries).from_select(columns, kept.order_by(queue_entries.c.entry)))
+    return connection.execute(delete(queue_entries).where(those.theirs(queue_entries))).rowcount
 
-    If the request may be cancelled, they are withdrawn. Otherwise those that no legal hold spares are deleted.
+
+def _take_traces(connection: Connection, those: _Selection) -> None:
+    """Take traces of items.
+
+    If the requests may be cancelled, they are withdrawn. Otherwise those that no legal hold spares are deleted.
     """
-    held = _held_rules(connection, request.team)
+    may_be_cancelled, team = those.like.may_be_cancelled, those.like.team
+    held = [] if may_be_cancelled else _held_rules(connection, team)
     for table in TRACES:
-        theirs = [table.c.team == request.team, covered(rule, table), table.c.withdrawn_by.is_(None)]
-        withdrawn = update(table).values(withdrawn_by=request.request_id)
-        if request.may_be_cancelled:
-            connection.execute(withdrawn.where(*theirs))
-        elif held and table is not deliveries:
-            spared = _spared(held, table)
-            connection.execute(withdrawn.where(*theirs, spared))
-            _delete(connection, table, request.team, [*theirs, not_(spared)])
-        else:
-            _delete(connection, table, request.team, theirs)
+        is_there = table.c.withdrawn_by.is_(None)
+        is_spared = false() if table is deliveries else _spared(held, table)
+        if may_be_cancelled or (held and table is not deliveries):
+            by, is_theirs = those.with_taker(table)
+            is_kept = [] if may_be_cancelled else [is_spared]
+            connection.execute(update(table).values(withdrawn_by=by).where(is_there, is_theirs, *is_kept))
+        if not may_be_cancelled:
+            _delete(connection, table, team, [those.theirs(table), is_there, *([not_(is_spared)] if held else [])])
 
 
 def _held_rules(connection: Connection, team: TeamId) -> list[Rule]:
