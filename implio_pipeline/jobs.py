@@ -316,19 +316,20 @@ def _is_rotation_due(opened: OpenHome) -> bool:
 # How much waits, which decides how many workers share a run
 
 
-PIECES_A_THREAD = 64
-"""With fewer pieces for each thread, another worker would cost more than it helps: a step of Dagster costs seconds, a
-piece 25 ms (measured)."""
+PIECES_A_WORKER = 64
+"""With fewer pieces another worker would cost more than it helps. A step of Dagster costs seconds, a piece 25 ms
+(measured)."""
 
 
-def workers_for(opened: OpenHome, pieces: int) -> int:
-    """Return how many workers should share a run: as many as its work is worth, and at most `workers.most`.
+def workers_for(pieces: int, *, most: int) -> int:
+    """Return how many workers should share a run: as many as its work is worth, and at most so many.
 
     Args:
-        opened: The home. Each worker has as many pieces in hand as the home has threads.
-        pieces: About how many pieces of work there are.
+        pieces: About how many pieces of work there are, one after the other. What a worker does with several threads at
+            once is one piece.
+        most: The home's setting `workers.most`.
     """
-    return max(1, min(opened.workers, pieces // (PIECES_A_THREAD * opened.threads)))
+    return max(1, min(most, pieces // PIECES_A_WORKER))
 
 
 _PIECE_BYTES = 200_000
@@ -337,28 +338,30 @@ _PIECE_BYTES = 200_000
 
 def _pieces_of_files(waiting: WaitingFiles) -> int:
     """A file is a piece, and so is each 200 kB. One thread takes a file, so a single one is worth no second worker."""
-    return min(PIECES_A_THREAD * waiting.files, waiting.files + waiting.size_bytes // _PIECE_BYTES)
+    return min(PIECES_A_WORKER * waiting.files, waiting.files + waiting.size_bytes // _PIECE_BYTES)
 
 
 def _pieces_of_landing(opened: OpenHome, order: Order) -> int:
     left = marks_put_off(failed_landings(opened), now=opened.clock.now())
     waiting = opened.landing.waiting(but=left)
-    return sum(_pieces_of_files(found) for team, found in waiting.items() if order.team in (None, team))
+    return (
+        sum(_pieces_of_files(found) for team, found in waiting.items() if order.team in (None, team)) // opened.threads
+    )
 
 
 def _pieces_of_requests(opened: OpenHome, _order: Order) -> int:
     """Return an upper bound, where each item may be in a file of its own; counted no further than it matters."""
     ready = _ready_requests(opened, now=opened.clock.now())
-    pieces, enough = sum(each.covered_items for each in ready), PIECES_A_THREAD * opened.threads * opened.workers
+    files, enough = sum(each.covered_items for each in ready), PIECES_A_WORKER * opened.threads * opened.workers
     # What a request of a whole team, of retention or without a cap covers was not counted when it was accepted.
     unknown = [each for each in ready if not each.covered_items][:LOOK_REQUESTS]
     in_force = opened.catalog.requests.tombstones_of([each.request_id for each in unknown])
     for each in unknown:
-        if pieces >= enough:
+        if files >= enough:
             break
         if each.request_id in in_force:
-            pieces += opened.catalog.manifest.most_files(each.team, in_force[each.request_id].rule)
-    return pieces
+            files += opened.catalog.manifest.most_files(each.team, in_force[each.request_id].rule)
+    return files // opened.threads
 
 
 def _pieces_of_verdicts(opened: OpenHome, _order: Order) -> int:
@@ -367,7 +370,8 @@ def _pieces_of_verdicts(opened: OpenHome, _order: Order) -> int:
 
 
 def _pieces_of_retention(opened: OpenHome, order: Order) -> int:
-    return count_overdue_files(opened, today=_due_on(opened, order)) + _pieces_of_requests(opened, order)
+    files = count_overdue_files(opened, today=_due_on(opened, order))
+    return files // opened.threads + _pieces_of_requests(opened, order)
 
 
 def _pieces_of_merging(opened: OpenHome, _order: Order) -> int:
@@ -378,7 +382,7 @@ def _pieces_of_rotation(opened: OpenHome, _order: Order) -> int:
     """A hundred files are a piece, since no file is written; a worker takes whole teams."""
     teams = len(opened.catalog.teams.regions())
     files = sum(each.files for each in opened.catalog.manifest.partitions())
-    return min(teams * PIECES_A_THREAD, teams + files // 100)
+    return min(teams * PIECES_A_WORKER, teams + files // 100)
 
 
 # What a run does

@@ -111,7 +111,7 @@ def _begin_of(job: Job, shared: Shared) -> dg.OpDefinition:
             with guarded():
                 with home.open() as opened:
                     order, report = _order(context), Report()
-                    workers = workers_for(opened, shared.pieces(opened, order))
+                    workers = workers_for(shared.pieces(opened, order), most=opened.workers)
                     if workers > 1:
                         report = shared.begin(opened, order)
                 raise_failures(report)
@@ -239,7 +239,7 @@ def _sensor_of(job: Job, every: Every, shared: Shared | None) -> dg.SensorDefini
                 if shared is None:
                     return {}
                 pieces = batch.pieces if batch.pieces is not None else shared.pieces(opened, Order(team=batch.team))
-                return ALONE if workers_for(opened, pieces) == 1 else {}
+                return ALONE if workers_for(pieces, most=opened.workers) == 1 else {}
 
             requests, skip_reason = launches(
                 context.instance, job=job.name, batches=waiting.batches, now=now, config=config
@@ -274,7 +274,7 @@ def _schedule(
         def request(opened: OpenHome, _waiting: Backlog) -> dg.RunRequest:
             day = day_of(context.scheduled_execution_time.astimezone(UTC))
             config: Mapping[str, Any] = {}
-            if shared and workers_for(opened, shared.pieces(opened, Order(as_of=day))) == 1:
+            if shared and workers_for(shared.pieces(opened, Order(as_of=day)), most=opened.workers) == 1:
                 config = ALONE
             return dg.RunRequest(
                 run_key=f"{job}:{day.isoformat()}", tags={AS_OF_TAG: day.isoformat()}, run_config=config

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -21,6 +23,7 @@ from support.items import YESTERDAY, Ad
 from support.ledger import raw, split
 
 from implio_pipeline.domain.audit import PARTS, AuditFinding, AuditPart, FindingKind
+from implio_pipeline.domain.errors import CatalogUnavailable
 from implio_pipeline.domain.file_changes import Change
 from implio_pipeline.domain.files import SealedFile, VaultFile
 from implio_pipeline.domain.ids import FileKind, RequestId
@@ -104,6 +107,41 @@ def test_files_of_several_days_are_looked_at_at_the_same_time(home: Home, monkey
 
     assert (report.files_read, report.findings) == (2, [])
     assert not both.broken
+
+
+@pytest.mark.parametrize("ends", ["a lost catalog", "an interrupt", "a progress that raises"])
+def test_an_audit_that_must_end_looks_at_few_more_files(home: Home, monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+    # given: many files on one day, after a day with few
+    for number in range(44):
+        home.keep(Ad(task=f"task-{number}", user="ann", at=YESTERDAY - timedelta(days=9 * (number < 4))))
+    looked, vault, main = [], type(home.services.vault), threading.main_thread().ident
+    look = vault.look
+
+    def look_slowly(*known: Any) -> Any:
+        looked.append(known)
+        time.sleep(0.02)  # so that the others cannot all be looked at before the end
+        if len(looked) == 6 and ends == "a lost catalog":
+            raise CatalogUnavailable("gone")
+        if len(looked) == 6 and ends == "an interrupt":
+            signal.pthread_kill(main, signal.SIGINT)
+        return look(*known)
+
+    def progress(*_: int) -> None:
+        if ends == "a progress that raises":
+            raise InterruptedError
+
+    monkeypatch.setattr(vault, "look", look_slowly)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        # when
+        with pytest.raises((CatalogUnavailable, KeyboardInterrupt, InterruptedError)):
+            audit(home.services, is_full=True, progress=progress)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    # then
+    assert len(looked) < 40
+    assert not [each for each in threading.enumerate() if "ThreadPoolExecutor" in each.name]
 
 
 def test_an_empty_home_has_no_findings(home):

@@ -22,7 +22,7 @@ from implio_pipeline.jobs import (
     INGEST_LANDING,
     JOBS,
     KEY_ROTATION,
-    PIECES_A_THREAD,
+    PIECES_A_WORKER,
     RETENTION,
     SETTLE_VERDICTS,
     Order,
@@ -34,7 +34,7 @@ from implio_pipeline.orchestration.launches import TEAM_TAG
 from implio_pipeline.orchestration.workers import ALONE, workers_executor
 from implio_pipeline.settings import Settings, load_settings
 
-FILES = 2 * PIECES_A_THREAD + 2
+FILES = 2 * PIECES_A_WORKER + 2
 """As many files are worth two workers."""
 RUN, WORK, END = (f"{part}_{CARRY_OUT_REQUESTS}" for part in ("run", "work", "end"))
 
@@ -85,7 +85,7 @@ def tick(stage: Stage, sensor: str) -> list[dg.RunRequest]:
 def test_a_run_maps_as_many_workers_as_its_work_is_worth_and_runs_the_checks_once(
     four: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("implio_pipeline.jobs.PIECES_A_THREAD", 2)
+    monkeypatch.setattr("implio_pipeline.jobs.PIECES_A_WORKER", 2)
     ask_for(four, files=6)
     (request,) = tick(four, "requests_sensor")
 
@@ -165,7 +165,7 @@ def test_a_backlog_of_one_team_and_one_day_gets_workers_by_its_files_and_bytes(
 ) -> None:
     # given: many small files of one day, or few large ones; and a team with one file, which is one worker's
     few, many = (2, 6) if size == "files" else (1, 3)
-    monkeypatch.setattr("implio_pipeline.jobs.PIECES_A_THREAD", 2)
+    monkeypatch.setattr("implio_pipeline.jobs.PIECES_A_WORKER", 2)
     if size == "bytes":
         monkeypatch.setattr("implio_pipeline.jobs._PIECE_BYTES", 100)
     for number in range(many):
@@ -226,19 +226,23 @@ def test_a_home_with_one_worker_has_jobs_of_one_step(stage: Stage) -> None:
         assert not [name for name in names if name.startswith(("work_", "end_"))]
 
 
-@pytest.mark.parametrize("threads", [1, 8])
-def test_the_number_of_workers_follows_the_work_and_is_bounded(
-    four: Stage, monkeypatch: pytest.MonkeyPatch, threads: int
-) -> None:
-    monkeypatch.setenv("IMPLIO_THREADS", str(threads))
-    one = threads * PIECES_A_THREAD
-    wanted = {0: 1, one: 1, 2 * one - 1: 1, 2 * one: 2, 10**9: 4}
+def test_the_number_of_workers_follows_the_work_and_is_bounded() -> None:
+    wanted = {0: 1, PIECES_A_WORKER: 1, 2 * PIECES_A_WORKER: 2, 10**9: 4}
 
-    with four.open_home() as opened:
-        assert {pieces: workers_for(opened, pieces) for pieces in wanted} == wanted
-    monkeypatch.setenv("IMPLIO_WORKERS__MOST", "1")
-    with four.open_home() as opened:
-        assert workers_for(opened, 10**9) == 1
+    assert {pieces: workers_for(pieces, most=4) for pieces in wanted} == wanted
+    assert workers_for(10**9, most=1) == 1
+
+
+def test_files_that_a_worker_erases_at_once_are_one_piece(four: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask_for(four, files=24)
+    tick(four, "requests_sensor")  # it accepts the request
+    pieces = {}
+    for threads in (1, 8):
+        monkeypatch.setenv("IMPLIO_THREADS", str(threads))
+        with four.open_home() as opened:
+            pieces[threads] = job_of(CARRY_OUT_REQUESTS).shared.pieces(opened, Order())
+
+    assert pieces == {1: 24, 8: 3}
 
 
 @pytest.mark.parametrize("executor", ["in_process", "multiprocess", "celery", "k8s"])

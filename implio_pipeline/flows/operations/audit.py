@@ -24,9 +24,9 @@ The parts, in the order in which `audit` looks at them. Each can be asked for al
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -238,10 +238,11 @@ def _audit_parts(services: Services, report: AuditReport, progress: Progress | N
                 pool=pool,
                 may_hold=services.vault.reaches(theirs.completed),
             )
-            for day in files.days(sorted(day for name, day in partitions if name == team.team), faults):
-                done += partitions[team.team, day]
-                if progress:
-                    progress(min(done, partitions.total()), partitions.total())
+            with closing(files.days(sorted(day for name, day in partitions if name == team.team), faults)) as days:
+                for day in days:
+                    done += partitions[team.team, day]
+                    if progress:
+                        progress(min(done, partitions.total()), partitions.total())
     # 4. Storage comes last: a file that was committed during the audit is known to the catalog by now.
     for region in sorted({team.region for team in all_teams}):
         look(AuditPart.STORAGE, f"storage of region {region}", _stray_findings(services, region, report))
@@ -438,7 +439,7 @@ class _FileAudit:
     may_hold: Callable[[VaultFile], tuple[NamedRule, ...]]
     """Returns the completed requests that may cover an item of a file, by the file's row in the catalog."""
 
-    def days(self, days: Iterable[date], faults: Faults) -> Iterator[date]:
+    def days(self, days: Iterable[date], faults: Faults) -> Generator[date]:
         """Audit the live files of partitions, and yield each one that is done.
 
         A partition is begun while files of earlier ones are looked at, since many have one file only and storage may be
@@ -447,20 +448,27 @@ class _FileAudit:
         begun: deque[tuple[date, list[Future[_Look]]]] = deque()
 
         def end_first() -> date:
-            day, looks = begun.popleft()
+            day, looks = begun[0]
             with faults.isolate(f"{day} of team {self.team.team}", day=day):
                 self._end(looks)
+            begun.popleft()
             return day
 
-        for day in days:
-            looks: list[Future[_Look]] = []
-            with faults.isolate(f"{day} of team {self.team.team}", day=day):
-                looks += self._begin(day)
-            begun.append((day, looks))
-            while sum(len(each) for _, each in begun) > 2 * self.services.threads:
+        try:
+            for day in days:
+                looks: list[Future[_Look]] = []
+                with faults.isolate(f"{day} of team {self.team.team}", day=day):
+                    looks += self._begin(day)
+                begun.append((day, looks))
+                while sum(len(each) for _, each in begun) > 2 * self.services.threads:
+                    yield end_first()
+            while begun:
                 yield end_first()
-        while begun:
-            yield end_first()
+        finally:
+            # When the audit must end, the pool would still look at every file of the days that are begun.
+            for _, looks in begun:
+                for each in looks:
+                    each.cancel()
 
     def _begin(self, day: date) -> list[Future[_Look]]:
         """Begin a first look at each live file of a partition."""
@@ -471,7 +479,7 @@ class _FileAudit:
 
     def _end(self, begun: Iterable[Future[_Look]]) -> None:
         """Wait for the first looks at the files of a partition, and count what they found."""
-        # 1. All first looks come first. A second one makes the keychain forget the team's keys.
+        # 1. All first looks of the day come first. A second one makes the keychain forget the team's keys.
         looks = [each.result() for each in begun]
         # 2. Look again at those with findings, and count what remains.
         for look in (self._settled(first) for first in looks):

@@ -224,11 +224,12 @@ class TeamKeychain(Keychain):
         return replan(open_newest, about=f"the keys of team {team}", is_race=is_renewed)
 
     def _wrapped_keys(self, team: TeamId, *, refresh: bool = False) -> list[TeamKey]:
-        if refresh or team not in self._wrapped:
+        found = None if refresh else self._wrapped.get(team)  # once: another thread may forget them
+        if found is None:
             found = self._team_keys(team)
             with self._lock:
                 self._wrapped[team] = found
-        return self._wrapped[team]
+        return found
 
     def _unwrap(self, key: TeamKey) -> bytes:
         root = _root_class(key.purpose)
