@@ -578,7 +578,7 @@ def _begin_rotation(opened: OpenHome, order: Order) -> Report:
     faults, report = Faults(), Report()
     if _wants_new_keys(opened, order):
         begin_rotation(opened, faults=faults)
-    report.add_faults(faults)
+    report.add_faults(faults, has_backoff=True)
     return report
 
 
@@ -601,7 +601,8 @@ def _rotated(done: RotationSummary, faults: Faults) -> Report:
         "root_keys_destroyed": len(done.root_keys_destroyed),
         "key_ids_destroyed": sorted({*done.team_keys_destroyed, *done.root_keys_destroyed}),
     }
-    report.add_faults(faults)
+    # No retry at once: it would only finish what was begun, and so hide a region whose keys are still the old ones.
+    report.add_faults(faults, has_backoff=True)
     return report
 
 

@@ -9,6 +9,7 @@
   failed run loses nothing.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, timedelta
 from typing import Any, TypeVar
@@ -18,7 +19,20 @@ import dagster as dg
 from implio_pipeline.domain.errors import ClockWrong, HomeMissing
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.instants import day_of
-from implio_pipeline.jobs import HOUSEKEEPING, JOBS, At, Backlog, Batch, Every, Job, Order, Report, Shared, workers_for
+from implio_pipeline.jobs import (
+    HOUSEKEEPING,
+    JOBS,
+    At,
+    Backlog,
+    Batch,
+    Every,
+    Failure,
+    Job,
+    Order,
+    Report,
+    Shared,
+    workers_for,
+)
 from implio_pipeline.orchestration.assets import QUICK_RETRIES, report_changes
 from implio_pipeline.orchestration.checks import CHECKS, evaluated
 from implio_pipeline.orchestration.failures import failed_landings, guarded, raise_failures
@@ -35,6 +49,7 @@ _KEEP_RUNS = timedelta(days=90)
 _T = TypeVar("_T")
 _URGENT = {"dagster/priority": "10"}
 _TENTHS = 10
+_FAILED_TAG, _MOST_KEPT = "implio/failed_at_the_beginning", 20
 _DONE, _WORKERS, _SHARED = "result", "workers", "shared"
 """The output of every step, and the two that the first step of a run has if workers share it."""
 
@@ -114,7 +129,9 @@ def _begin_of(job: Job, shared: Shared) -> dg.OpDefinition:
                     workers = workers_for(shared.pieces(opened, order), most=opened.workers)
                     if workers > 1:
                         report = shared.begin(opened, order)
-                raise_failures(report)
+                if report.may_retry and context.retry_number < QUICK_RETRIES.max_retries:
+                    raise_failures(report)
+                _keep_failures(context, report)
         if workers == 1:
             _run_whole(context, home, job)
         else:
@@ -157,6 +174,7 @@ def _end_of(job: Job, shared: Shared) -> dg.OpDefinition:
         with guarded():
             with home.open() as opened:
                 report = shared.end(opened, _order(context))
+                report.failures += _kept_failures(context)
                 _note(context, opened, job, report)
                 _check(context, opened, job, report)
             raise_failures(report)
@@ -175,6 +193,19 @@ def _run_whole(context: dg.OpExecutionContext, home: HomeResource, job: Job) -> 
             _check(context, opened, job, report)
         # 4. Fail at the end, so that one unit that failed stops no other.
         raise_failures(report)
+
+
+def _keep_failures(context: dg.OpExecutionContext, report: Report) -> None:
+    """Keep what failed at the beginning for the last step: one unit that failed stops no other, and fails the run."""
+    if report.failures:
+        told = [(each.unit, each.code, each.remedy) for each in report.failures[:_MOST_KEPT]]
+        context.instance.add_run_tags(context.run_id, {_FAILED_TAG: json.dumps(told)})
+
+
+def _kept_failures(context: dg.OpExecutionContext) -> list[Failure]:
+    run = context.instance.get_run_by_id(context.run_id)
+    told = json.loads(run.tags.get(_FAILED_TAG, "[]")) if run else []
+    return [Failure(unit=unit, code=code, remedy=remedy) for unit, code, remedy in told]
 
 
 def _note(context: dg.OpExecutionContext, opened: OpenHome, job: Job, report: Report) -> None:

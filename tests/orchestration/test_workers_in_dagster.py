@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from support.daemon import wait_until
 from support.shared_job import GATE, erasure
 from support.stage import REASON, USER, Stage, item
 
+from implio_pipeline.domain.errors import StorageFailed
 from implio_pipeline.domain.ids import KeyPurpose, TeamId
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
@@ -30,9 +32,10 @@ from implio_pipeline.jobs import (
     workers_for,
 )
 from implio_pipeline.orchestration.build import build_definitions
-from implio_pipeline.orchestration.launches import TEAM_TAG
+from implio_pipeline.orchestration.launches import AS_OF_TAG, TEAM_TAG
 from implio_pipeline.orchestration.workers import ALONE, workers_executor
 from implio_pipeline.settings import Settings, load_settings
+from implio_pipeline.stores.keys.ring import LocalKeyRing
 
 FILES = 2 * PIECES_A_WORKER + 2
 """As many files are worth two workers."""
@@ -214,6 +217,51 @@ def processes_at_work(stage: Stage) -> list[int]:
     events = [entry.dagster_event for entry in stage.instance.all_logs(run_id) if entry.dagster_event]
     started = [each for each in events if each.event_type is dg.DagsterEventType.STEP_WORKER_STARTED]
     return [int(each.engine_event_data.metadata["pid"].value) for each in started if each.step_key.startswith(WORK)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("is_scheduled", [True, False])
+@pytest.mark.parametrize("failing", [1, 10**6])
+def test_a_region_that_keeps_its_root_keys_fails_the_rotation_and_stops_no_other(
+    four: Stage, monkeypatch: pytest.MonkeyPatch, workers: int, is_scheduled: bool, failing: int
+) -> None:
+    # given: the key service of one region is down, once or for ever
+    renew, tried = LocalKeyRing.renew, Counter[str]()
+
+    def fail(ring: LocalKeyRing, region: str) -> None:
+        tried[region] += 1
+        if region == "us" and tried[region] <= failing:
+            raise StorageFailed("planted")
+        renew(ring, region)
+
+    monkeypatch.setattr(LocalKeyRing, "renew", fail)
+    monkeypatch.setattr("implio_pipeline.orchestration.jobs.workers_for", lambda *_, **__: workers)
+    executor = workers_executor(load_settings(four.home))
+    for night, is_well in ((31, False), (32, failing == 1)):
+        at = NOW + timedelta(days=night)
+        definitions = build_definitions(four.resource(at), executor=executor)
+
+        # when
+        result = (
+            definitions.get_repository_def()
+            .get_job(KEY_ROTATION)
+            .execute_in_process(
+                instance=four.instance,
+                raise_on_error=False,
+                tags={AS_OF_TAG: at.date().isoformat()} if is_scheduled else {},
+            )
+        )
+
+        # then: the run says so, the other region has new keys and no old ones, and the next night goes on
+        assert result.success == is_well
+        with four.open_home() as opened:
+            roots = [each for each in opened.keychain.ring.identities() if "/identity/" in each]
+            made = opened.catalog.teams.keys()
+            versions = {key.team: key.version for key in made if key.purpose == KeyPurpose.IDENTITY}
+        assert len([each for each in roots if each.startswith("eu/")]) == 1
+        assert ("us/identity/1" not in roots) == is_well
+        assert versions[TeamId("ads")] > 1
+        assert (versions[TeamId("cars")] > 1) == is_well
 
 
 def test_a_home_with_one_worker_has_jobs_of_one_step(stage: Stage) -> None:

@@ -164,20 +164,27 @@ def _rotate(
     progress: Progress | None,
 ) -> RotationSummary:
     with collecting(faults) as failed:
-        _renew_root_keys(services, regions, failed)
-        for team in chosen:
+        renewed = _renew_root_keys(services, regions, failed)
+        # A team of a region that failed keeps its keys: by their age, the next rotation is due.
+        for team in (each for each in chosen if each.region in renewed):
             with failed.isolate(f"keys of team {team.team}"):
                 renew_keys(services, team)
         # Wrap everything under the new keys, then destroy the old ones.
         return retire_old_keys(services, chosen, closing=closing, faults=failed, progress=progress)
 
 
-def _renew_root_keys(services: Services, regions: Iterable[Region], failed: Faults) -> None:
-    """Make new root keys: durable before anything is wrapped under them, and in the ledger before anything depends."""
+def _renew_root_keys(services: Services, regions: Iterable[Region], failed: Faults) -> set[Region]:
+    """Make new root keys: durable before anything is wrapped under them, and in the ledger before anything depends.
+
+    Returns the regions that did not fail.
+    """
+    renewed: set[Region] = set()
     for region in sorted(regions):
         with failed.isolate(f"root keys of {region}"):
             services.keychain.ring.renew(region)
+            renewed.add(region)
     _note_keys(services)
+    return renewed
 
 
 def finish_rotation(services: Services, *, faults: Faults | None = None) -> RotationSummary:
