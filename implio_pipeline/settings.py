@@ -31,6 +31,8 @@ HOME_VARIABLE = "IMPLIO_HOME"
 RUN_QUEUE, STEP_QUEUE = "implio-runs", "implio-steps"
 """The queues of Celery for whole runs and for the steps of shared ones. A worker takes from one of them only."""
 _DEFAULT_FILE = Path(__file__).with_name("default_settings.toml")
+_SCHEME = re.compile(r"[a-zA-Z][\w+.-]+:")
+"""Two letters at least: `C:` is a drive."""
 _HEADER = re.compile(r"(?:# )?\[{1,2}([\w.-]+)\]")
 _SETTING = re.compile(r"(?:# )?(\w+) = ")
 
@@ -52,8 +54,8 @@ def _keys(text: str | None) -> str | None:
     Raises:
         ValueError: it names a key service, and is not written correctly.
     """
-    if text is not None:
-        service_address(text)
+    if text is not None and service_address(text) is None:
+        _refuse_scheme(text, "a folder, aws-kms:alias/NAME, or transit:https://HOST:8200/NAME")
     return text
 
 
@@ -63,9 +65,21 @@ def _address(text: str) -> str:
     Raises:
         ValueError: it names a bucket, and is not written correctly; or it names another kind of place.
     """
-    if "://" in text:
+    if is_bucket(text):
         BucketAddress.parse(text)
+    else:
+        _refuse_scheme(text, "a folder, or s3://BUCKET/PREFIX")
     return text
+
+
+def _refuse_scheme(text: str, allowed: str) -> None:
+    """Refuse the name of a folder that looks like an address: a mistyped one would become a folder on this machine.
+
+    Raises:
+        ValueError: it looks like an address.
+    """
+    if _SCHEME.match(text):
+        raise ValueError(f"the place is not known; it is {allowed}")
 
 
 class CacheSettings(BaseModel):

@@ -96,15 +96,23 @@ if TYPE_CHECKING:
 
 _ALLOWED_BEFORE = {"samples", "README.md", ".gitignore"}
 """Names that a folder may contain before it becomes a home."""
+_MADE_LATER = {"ledger", "workers", "dagster", "tls"}
+"""Names of the other folders that making a home makes."""
 _HOME_FOLDERS = ("catalog", "tmp", "keys")
 """The folders that every home has, wherever its objects are."""
 
 
 class OpenHome:
-    """An open home: its settings and its stores. It is also the `Services` that flows use."""
+    """An open home: its settings and its stores. It is also the `Services` that flows use.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: The home's.
+        is_new: Whether the home is being made. The database of any other home has the catalog's tables.
+    """
+
+    def __init__(self, settings: Settings, *, is_new: bool = False) -> None:
         self.settings = settings
+        self._is_new = is_new
         self.clock = SystemClock()
         self.identifiers = RandomIdentifiers()
         self.threads = settings.threads
@@ -120,7 +128,7 @@ class OpenHome:
     def catalog(self) -> SqlCatalog:
         """The database. Opening it brings its tables up to date."""
         home, url = self.settings.home, self.settings.catalog
-        return open_catalog(url, self.key_ring, self._catalog_limits, workers=home / "workers")
+        return open_catalog(url, self.key_ring, self._catalog_limits, workers=home / "workers", may_be_new=self._is_new)
 
     @property
     def _catalog_limits(self) -> Limits:
@@ -592,13 +600,16 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
     held = {path.name for path in home.iterdir()} if home.is_dir() else set()
     if SETTINGS_FILE in held:
         raise HomeExists(f"{home} is a home already")
-    if held - _ALLOWED_BEFORE:
-        raise HomeExists(f"{home} holds other things: {', '.join(sorted(held - _ALLOWED_BEFORE)[:3])}")
-    make_folder(home)
     settings = Settings(home=home)
-    for folder in _folders_of(settings):
+    folders = _folders_of(settings)
+    # What an `init` left that failed or was killed: nothing of it is overwritten.
+    remains = {folder.relative_to(home).parts[0] for folder in folders if folder.is_relative_to(home)}
+    if foreign := held - _ALLOWED_BEFORE - remains - _MADE_LATER - set(files or {}):
+        raise HomeExists(f"{home} holds other things: {', '.join(sorted(foreign)[:3])}")
+    make_folder(home)
+    for folder in folders:
         make_folder(folder)
-    with closing(OpenHome(settings)) as opened:
+    with closing(OpenHome(settings, is_new=True)) as opened:
         opened.key_ring.make(HOME)
         if opened.catalog.has_teams():
             raise HomeExists("the database of the new home's catalog has the teams of another home")

@@ -6,18 +6,18 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, inspect, make_url
 from support.catalogs import URL_VARIABLE, url_of
 from support.databases import drop_database, new_database
 from typer.testing import CliRunner
 
 from implio_pipeline.cli import app, demo_steps
 from implio_pipeline.cli.session import Session
-from implio_pipeline.domain.errors import CatalogUnavailable, HomeExists
+from implio_pipeline.domain.errors import CatalogOutdated, CatalogUnavailable, HomeExists, StorageFailed
 from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.settings import SETTINGS_FILE, Settings, load_settings, new_settings_text
-from implio_pipeline.wiring import init_home, open_home
+from implio_pipeline.wiring import OpenHome, init_home, open_home
 
 SECRET = "zqzq-secret"  # noqa: S105
 ADS = TeamId("ads")
@@ -92,6 +92,103 @@ def test_every_place_of_the_environment_is_written_and_everything_else_stays_a_d
     )
     assert text.count("[regions.eu]") == text.count("[ledger]") == 1
     assert "# rows_per_file" in text
+
+
+def test_an_empty_database_is_not_the_homes_and_stays_empty(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = new_database(is_empty=True)
+    monkeypatch.setenv(URL_VARIABLE, empty)
+
+    with pytest.raises(CatalogOutdated, match="not this home's"), open_home(home):
+        pass
+    examined = CliRunner().invoke(app, ["--home", str(home), "doctor"])
+
+    assert examined.exit_code != 0
+    engine = create_engine(empty)
+    assert inspect(engine).get_table_names() == []
+    engine.dispose()
+    drop_database(empty)
+
+
+@pytest.mark.parametrize("at", ["make_ledger", "server_files", "catalog"])
+def test_an_init_that_failed_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    def fail(_: object) -> None:
+        raise StorageFailed("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenHome, at, property(fail) if at == "catalog" else fail)
+        with pytest.raises(StorageFailed):
+            init_home(tmp_path)
+
+    init_home(tmp_path)
+
+    with open_home(tmp_path) as opened:
+        add_team(opened, ADS, region=Region("eu"))
+    with pytest.raises(HomeExists, match="is a home already"):
+        init_home(tmp_path)
+
+
+def test_a_folder_with_other_things_becomes_no_home(tmp_path: Path) -> None:
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "photos").mkdir()
+
+    with pytest.raises(HomeExists, match="photos"):
+        init_home(tmp_path)
+
+
+WRONG = {
+    "role": ({"username": "nobody-known"}, "nobody-known"),
+    "database": ({"database": "no_such_database"}, "no_such_database"),
+    "port": ({"port": 9}, "port 9"),
+    "host": ({"host": "no-such-host.invalid"}, "no-such-host.invalid"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_database_that_cannot_be_reached_is_named_without_the_password(
+    home: Path, url: str, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    parts, named = WRONG[wrong]
+    changed = make_url(url).set(**parts).render_as_string(hide_password=False)
+    monkeypatch.setenv(URL_VARIABLE, f"{changed}?connect_timeout=5")
+
+    with pytest.raises(CatalogUnavailable) as refused, open_home(home):
+        pass
+
+    assert named in refused.value.facts
+    assert "catalog_url" in refused.value.remedy
+    assert SECRET not in f"{refused.value} {refused.value.remedy}"
+
+
+def test_an_unknown_parameter_of_the_url_is_no_fault_of_ours(
+    home: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL_VARIABLE, f"{url}?sslmod=require")
+
+    with pytest.raises(CatalogUnavailable, match="parameter"), open_home(home):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("IMPLIO_REGIONS__EU__KEYS", "tranist:http://127.0.0.1:8200/eu"),
+        ("IMPLIO_REGIONS__EU__KEYS", "aws_kms:alias/eu"),
+        ("IMPLIO_REGIONS__EU__VAULT", "s3:/bucket/vault"),
+        ("IMPLIO_REGIONS__EU__VAULT", "gs://bucket/vault"),
+        ("IMPLIO_LEDGER__URL", "S3:bucket"),
+    ],
+)
+def test_a_mistyped_address_does_not_become_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(ValueError, match=r"place is not known|s3://BUCKET"):
+        init_home(tmp_path / "home")
+
+    assert not (tmp_path / "home").exists()
 
 
 def test_without_such_variables_the_settings_are_the_default_file(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from implio_pipeline.domain.audit import AuditFinding
 from implio_pipeline.domain.checkup import Finding, Level
-from implio_pipeline.domain.errors import CatalogNewer
+from implio_pipeline.domain.errors import CatalogNewer, CatalogOutdated
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.keychain import KeyRing
@@ -60,6 +60,7 @@ def open_catalog(
     limits: Limits = Limits(),  # noqa: B008 -- it is frozen
     *,
     workers: Path | None = None,
+    may_be_new: bool = True,
 ) -> "SqlCatalog":
     """Open the catalog at an SQLAlchemy URL; its tables are brought up to date first.
 
@@ -71,8 +72,10 @@ def open_catalog(
         limits: What this process may take of a PostgreSQL server.
         workers: Folder of the lock files that show that workers live, for SQLite; `workers` beside the database if
             `None`.
+        may_be_new: Whether tables are made in an empty database. An existing home never opens one.
 
     Raises:
+        CatalogOutdated: the database is empty.
         CatalogNewer: a newer version has run a migration that this one does not know, and must not use.
         CatalogUnsafe: the server may lose what it has confirmed.
         CatalogUnavailable: the database cannot be reached.
@@ -82,7 +85,7 @@ def open_catalog(
     seal = StoredHomeSeal(ring, engine) if ring.is_in_service(HOME) else CatalogHomeSeal(ring, engine)
     RowMacs.use_key_of(engine, seal)
     try:
-        _upgrade(engine, limits)
+        _upgrade(engine, limits, may_be_new=may_be_new)
         seal.make_first()
     except BaseException:
         engine.dispose()
@@ -252,7 +255,7 @@ def _wrong_revision(connection: Connection) -> Finding | None:
     )
 
 
-def _upgrade(engine: Engine, limits: Limits = Limits()) -> None:  # noqa: B008 -- it is frozen
+def _upgrade(engine: Engine, limits: Limits = Limits(), *, may_be_new: bool = True) -> None:  # noqa: B008 -- it is frozen
     # 1. An up-to-date database is left as it is, without a lock. So is a newer one that we may use.
     with database.reading(engine) as connection:
         if not database.is_sqlite(engine):
@@ -262,6 +265,12 @@ def _upgrade(engine: Engine, limits: Limits = Limits()) -> None:  # noqa: B008 -
             return
     if revision is not None:
         raise CatalogNewer("the catalog has a migration that this version does not know")
+    if not may_be_new:
+        # With new tables everything would look well: nothing waits, and nothing is kept.
+        raise CatalogOutdated(
+            "the database has no tables of a catalog, so it is not this home's",
+            remedy="Check `catalog_url`. If the database was lost, put a backup back and run `implio restore`.",
+        )
     with database.writing(engine) as connection:
         # 2. Another process may have made the tables while we waited for the lock.
         database.lock(connection, database.SCHEMA_LOCK)

@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import Pool
 
@@ -211,9 +211,14 @@ def _translated() -> Iterator[None]:
             raise CatalogUnavailable(f"the catalog's database says {reason.sqlite_errorname}") from None  # type: ignore[union-attr]
         if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
             raise CatalogTampered("a row of the catalog refers to one that is not in it") from None
+        if isinstance(error, ProgrammingError) and error.statement is None:
+            raise CatalogUnavailable(
+                "catalog_url has a parameter that its driver does not know",
+                remedy="Correct what follows the `?` in it; PostgreSQL's documentation lists the parameters.",
+            ) from None
         is_refused = code is None and isinstance(error, OperationalError | InterfaceError)
         if is_refused or (isinstance(error, DBAPIError) and error.connection_invalidated):
-            raise CatalogUnavailable("the catalog's database does not answer") from None
+            raise postgresql.refused(reason) from None
         raise
     except PoolTimeout:
         raise CatalogUnavailable("all connections of this process to the catalog are in use") from None

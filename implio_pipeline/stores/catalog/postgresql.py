@@ -10,6 +10,7 @@ Rules:
 The driver is imported only here, when the first such catalog is opened.
 """
 
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -248,6 +249,24 @@ class Slots:
             yield
         finally:
             self._free.release()
+
+
+def refused(error: BaseException | None) -> CatalogUnavailable:
+    """Return the domain's error for a connection that could not be made or was lost.
+
+    It quotes what libpq says of the server: host, port, role and database, but never a password.
+    """
+    said = _SERVER_SAID.search(" ".join(str(error).split()))
+    if said is None:
+        return CatalogUnavailable("the catalog's database does not answer")
+    return CatalogUnavailable(
+        f"the catalog's database cannot be reached: {said[0][:_MOST_QUOTED]}",
+        remedy="Check the server, `catalog_url` (host, port, role, database), and the password in PGPASSWORD.",
+    )
+
+
+_SERVER_SAID = re.compile(r"(?:connection to server|failed to resolve host) .*")
+_MOST_QUOTED = 300
 
 
 def translated(state: str) -> ImplioError | None:
