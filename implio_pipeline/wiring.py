@@ -38,7 +38,7 @@ from implio_pipeline.domain.team import team_id
 from implio_pipeline.domain.waiting import Wait
 from implio_pipeline.flows.access.authorize import ReadAuthorizer
 from implio_pipeline.flows.clock import adopt_noted_reading
-from implio_pipeline.flows.operations.doctor import refusals
+from implio_pipeline.flows.operations.doctor import misplaced, refusals
 from implio_pipeline.flows.operations.restore import refuse_old_catalog, refuse_old_home
 from implio_pipeline.flows.operations.waits import oldest_waits
 from implio_pipeline.formats.identifiers import RandomIdentifiers
@@ -427,6 +427,7 @@ class OpenHome:
             about="Regions, keys, ledger and catalog belong together",
             examine=lambda: refusals(lambda: _refuse_misplaced(self), lambda: refuse_old_home(self)),
         )
+        yield Checkup(about="Ledger, keys and files are where the settings say", examine=lambda: misplaced(self))
         yield Checkup(
             about="Clock",
             examine=lambda: refusals(

@@ -162,7 +162,7 @@ def _request(story: Story, opened: "OpenHome", plan: DemoPlan) -> None:
         runs += story.tick(story.home)
     requests = opened.catalog.requests.all()
     kinds = ", ".join(sorted({request.kind.value for request in requests}))
-    story.show(good(f"{count(len(requests), 'request')} ({kinds}) of {count(files.good, 'file')} carried out"))
+    story.show(good(f"{count(len(requests), 'request')} ({kinds}) carried out; {count(files.good, 'file')} had asked"))
     story.show(good(f"{count(approved, 'whole team')} hidden at once, erased after a second person approved"))
     story.show(good(f"{count(files.bad, 'file')} with an invalid request refused, each with the reason beside it"))
     story.show(good(f"Hidden, rewritten, verified, shredded in {story.seconds['erase']} s ({count(runs, 'run')})"))

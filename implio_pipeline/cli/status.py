@@ -98,6 +98,7 @@ class _Status:
     given_up: int
     """Callbacks that no attempt could deliver."""
     epoch_open_since: datetime | None
+    epoch_hours: float
     """Since when old copies of the database open what was erased; `None` if nothing does."""
     ledger_entries: int
     ledger_findings: int
@@ -169,12 +170,21 @@ def _status_of(opened: "OpenHome") -> _Status:
         unsettled=catalog.moderation.count_unsettled(),
         given_up=sum(each.given_up_at is not None for each in catalog.callbacks.all()),
         epoch_open_since=_epoch_open_since(opened),
+        epoch_hours=opened.settings.epoch_hours,
         ledger_entries=opened.ledger.size(),
         ledger_findings=len(opened.ledger.check()),
         unapproved={team: found for team in sorted(known) if (found := catalog.requests.unapproved(team))[0]},
         changes=tuple(catalog.policy_changes.waiting()),
         work=tuple(catalog.claims.in_hand()),
         waits=opened.oldest_waits(),
+    )
+
+
+def _epoch_words(since: datetime, *, hours: float) -> str:
+    begun = since.replace(microsecond=0)
+    return (
+        f"Old copies of the database open what was deleted since {instant_text(begun)}, until the epoch is closed: "
+        f"after {instant_text(begun + timedelta(hours=hours))}, or now with `implio keys rotate`"
     )
 
 
@@ -306,11 +316,7 @@ def _view(found: _Status) -> RenderableType:
         Text(f"Home {found.home}", style="bold"),
         table(columns, rows) if rows else warning("There are no teams yet: `implio team add TEAM --region eu`"),
         *(lines or [good("Nothing waits and nothing is late.")]),
-        *(
-            [good(f"Old copies of the database open what was deleted since {instant_text(found.epoch_open_since)}")]
-            if found.epoch_open_since
-            else []
-        ),
+        *([warning(_epoch_words(found.epoch_open_since, hours=found.epoch_hours))] if found.epoch_open_since else []),
         bad("The ledger does not verify: `implio receipts verify`")
         if found.ledger_findings
         else good(f"The ledger verifies: {count(found.ledger_entries, 'entry')}"),

@@ -9,12 +9,17 @@ import pytest
 from sqlalchemy import make_url
 from support.catalogs import copy_home
 from support.databases import new_database
+from support.items import Ad, table_of
 from support.servers import free_port, redis
 from typer.testing import CliRunner
 
 from implio_pipeline.cli import app
 from implio_pipeline.cli.failures import ExitCode
 from implio_pipeline.cli.home import make_home
+from implio_pipeline.domain.ids import Region
+from implio_pipeline.flows.accounts.teams import add_team
+from implio_pipeline.flows.files.submit import add_rows
+from implio_pipeline.wiring import open_home
 
 SECRET = "zqzq-password"  # noqa: S105
 
@@ -66,6 +71,32 @@ def test_a_planted_fault_is_found(folder: Path, fault: str) -> None:
 
     assert code == ExitCode.NOT_VERIFIED
     assert set(found) - {"no-daemon", "database"} == {fault}
+
+
+@pytest.mark.parametrize(
+    ("variable", "code"),
+    [
+        ("IMPLIO_REGIONS__EU__VAULT", "file-missing"),
+        ("IMPLIO_REGIONS__EU__KEYS", "key-missing"),
+        ("IMPLIO_LEDGER__URL", "ledger-broken"),
+    ],
+)
+def test_a_place_that_is_another_one_is_found(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, code: str
+) -> None:
+    with open_home(folder) as opened:
+        team = add_team(opened, "ads", region=Region("eu"))
+        rows = table_of([Ad(task="a", user="ann")], user_key=lambda user: opened.keychain.user_key(team.team, user))
+        add_rows(opened, team, [rows])
+    assert examined(folder)[0] == ExitCode.DONE
+    (tmp_path / "other").mkdir(mode=0o700)
+    monkeypatch.setenv(variable, str(tmp_path / "other"))
+
+    exit_code, found = examined(folder)
+
+    assert exit_code == ExitCode.NOT_VERIFIED
+    assert code in found
+    assert found[code]["remedy"]
 
 
 def test_a_catalog_that_cannot_be_reached_hides_no_other_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

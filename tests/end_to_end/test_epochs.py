@@ -22,6 +22,7 @@ from support.home import ADS, CARS, Home, opened_at
 from support.items import Ad
 from support.key_services import transit_address
 from support.page import SETUP
+from support.ring import OneKey
 from support.servers import postgres_files, start_postgres
 
 from implio_pipeline import wiring
@@ -48,6 +49,7 @@ from implio_pipeline.jobs import CLOSE_EPOCHS, Order, job_of
 from implio_pipeline.ports.exports import Origin
 from implio_pipeline.stores.catalog import home_keys
 from implio_pipeline.stores.catalog.access_tables import home_root_keys
+from implio_pipeline.stores.catalog.catalog import open_catalog
 from implio_pipeline.stores.catalog.engine import reading
 from implio_pipeline.stores.keys.home_seal import HOME_CONTEXT, HomeSeal
 from implio_pipeline.stores.keys.sealer import Sealer
@@ -108,7 +110,9 @@ def home(
     shutil.rmtree(server.folder / "backup", ignore_errors=True)
     folder = tmp_path / "home"
     wiring.init_home(folder)
-    monkeypatch.setenv("IMPLIO_CATALOG_URL", f"{server.url.rpartition('/')[0]}/{name}")
+    url = f"{server.url.rpartition('/')[0]}/{name}"
+    open_catalog(url, OneKey()).close()  # an existing home makes no tables
+    monkeypatch.setenv("IMPLIO_CATALOG_URL", url)
     if request.param == "transit":
         settings = folder / "implio.toml"
         text_of = settings.read_text()

@@ -1,6 +1,5 @@
 """A whole home whose root keys, also its own, are in a key service: it works, rotates and restores as with files."""
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -39,16 +38,14 @@ def between() -> Iterator[Proxy]:
 @pytest.fixture
 def folder(tmp_path: Path, between: Proxy, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "home"
-    wiring.init_home(place)
-    settings = place / "implio.toml"
-    text = settings.read_text()
-    addresses = {name: transit_address(monkeypatch, url=between.url) for name in ("home", "eu", "us")}
-    for name in ("eu", "us"):
-        text = re.sub(rf'(?m)^vault = "vault/{name}".*$', f'vault = "vault/{name}"\nkeys = "{addresses[name]}"', text)
-    settings.write_text(f'home_keys = "{addresses["home"]}"\n{text}')
-    for path in [*(place / "keys").rglob("*.key"), *(place / "catalog").iterdir()]:
-        path.unlink()
-    wiring.make_root_keys(place)
+    addresses = {name: str(transit_address(monkeypatch, url=between.url)) for name in ("home", "eu", "us")}
+    with monkeypatch.context() as patch:
+        patch.setenv("IMPLIO_HOME_KEYS", addresses["home"])
+        for name in ("eu", "us"):
+            patch.setenv(f"IMPLIO_REGIONS__{name.upper()}__KEYS", addresses[name])
+        wiring.init_home(place)
+    # Each process is told the places by the settings file.
+    assert all(address in (place / "implio.toml").read_text() for address in addresses.values())
     return place
 
 

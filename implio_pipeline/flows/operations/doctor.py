@@ -1,10 +1,15 @@
 """Examine every part of an installation, whatever is wrong with the others."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from implio_pipeline.domain.checkup import CheckedPart, Checkup, Finding
-from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.domain.errors import FileMissing, ImplioError
 from implio_pipeline.domain.faults import fault_of
+from implio_pipeline.flows.operations.rotate_keys import newest_key_statement
+from implio_pipeline.ports.services import Services
+
+_CONTEXT = "doctor"
 
 
 def examine(checkups: Iterable[Checkup]) -> Iterator[CheckedPart]:
@@ -22,6 +27,22 @@ def refusals(*checks: Callable[[], object]) -> Iterator[Finding]:
         except Exception as error:  # noqa: BLE001 -- whatever it is, it keeps the home shut
             found[_of_failure(error)] = None  # a catalog that is down fails every check alike
     yield from found
+
+
+def misplaced(services: Services) -> Iterator[Finding]:
+    """Look where the settings say for the ledger, and in each region for a team's keys and for a file.
+
+    A place that exists and is another one is found by nothing else before somebody needs what is missing.
+    """
+    yield from refusals(lambda: newest_key_statement(services.ledger))
+    found: set[Finding] = set()
+    for region, team in {each.region: each.team for each in services.catalog.teams.all()}.items():
+        found.update(refusals(partial(services.keychain.seal, team, b"", context=_CONTEXT)))
+        file = next(iter(services.catalog.manifest.files(team)), None)
+        if file is not None and services.vault.look(file) is None:
+            what = f"a file that the catalog lists is not in the vault of region {region}"
+            found.add(Finding(code=FileMissing.code, what=what, remedy="Check `vault` of the region in the settings."))
+    yield from sorted(found, key=lambda each: each.what)
 
 
 def _findings(checkup: Checkup) -> Iterator[Finding]:
