@@ -414,6 +414,17 @@ class OpenHome:
     def _authority(self) -> LocalAuthority:
         return LocalAuthority(self.settings.home / "keys" / "tls")
 
+    def refuse_buckets(self) -> None:
+        """Raise if a bucket of the settings is missing, or keeps what is deleted.
+
+        Raises:
+            BucketRefused: it does not exist, or versions of its objects stay.
+            StorageFailed: the object storage does not answer, or refuses these credentials.
+        """
+        vaults = [each for each in self.vault_places.values() if isinstance(each, ObjectBucket)]
+        for bucket in {each.address.bucket: each for each in (*vaults, *self.buckets.values())}.values():
+            refuse_if_it_keeps(bucket)
+
     def checkups(self) -> Iterator[Checkup]:
         """Yield what `implio doctor` examines, in the order in which people read it."""
         settings, home = self.settings, self.settings.home
@@ -611,6 +622,7 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
     for folder in folders:
         make_folder(folder)
     with closing(OpenHome(settings, is_new=True)) as opened:
+        opened.refuse_buckets()
         opened.key_ring.make(HOME)
         if opened.catalog.has_teams():
             raise HomeExists("the database of the new home's catalog has the teams of another home")

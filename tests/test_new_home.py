@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import create_engine, inspect, make_url
 from support.catalogs import URL_VARIABLE, url_of
 from support.databases import drop_database, new_database
+from support.servers import s3
 from typer.testing import CliRunner
 
 from implio_pipeline.cli import app, demo_steps
 from implio_pipeline.cli.session import Session
-from implio_pipeline.domain.errors import CatalogOutdated, CatalogUnavailable, HomeExists, StorageFailed
+from implio_pipeline.domain.errors import CatalogOutdated, CatalogUnavailable, HomeExists, ImplioError, StorageFailed
 from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.settings import SETTINGS_FILE, Settings, load_settings, new_settings_text
@@ -189,6 +190,35 @@ def test_a_mistyped_address_does_not_become_a_folder(
         init_home(tmp_path / "home")
 
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("setting", ["REGIONS__EU__VAULT", "LANDING__URL", "LEDGER__URL"])
+@pytest.mark.parametrize("wrong", ["bucket", "secret"])
+def test_a_wrong_bucket_stops_init_before_there_are_keys_and_the_remedy_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, wrong: str
+) -> None:
+    server = s3()
+    surroundings = server.environment | (
+        {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": SECRET} if wrong == "secret" else {}
+    )
+    for name, value in surroundings.items():
+        monkeypatch.setenv(name, value)
+    bucket = "no-such-bucket" if wrong == "bucket" else server.new_bucket()
+    monkeypatch.setenv(f"IMPLIO_{setting}", f"s3://{bucket}/place")
+
+    with pytest.raises(ImplioError) as refused:
+        init_home(tmp_path)
+
+    told = f"{refused.value.facts} {refused.value.remedy}"
+    assert "disk" not in told
+    assert SECRET not in told
+    if wrong == "secret":
+        assert "credentials" in told
+    else:
+        assert "bucket" in told
+    if setting != "LEDGER__URL":  # its bucket is looked at when the ledger is made
+        assert bucket in told
+        assert list((tmp_path / "keys").rglob("*.key")) == []
 
 
 def test_without_such_variables_the_settings_are_the_default_file(tmp_path: Path) -> None:

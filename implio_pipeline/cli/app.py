@@ -193,8 +193,12 @@ def _run(command: Callable[[], Any], *, is_json: bool) -> int:
 
 
 def _settings_facts(error: pydantic.ValidationError | tomllib.TOMLDecodeError) -> str:
-    """Return which settings are wrong, without their values: one may be a secret."""
+    """Return which settings are wrong and what they may be, without their values: one may be a secret."""
     if isinstance(error, tomllib.TOMLDecodeError):
         return "implio.toml is not TOML"
-    named = (".".join(str(step) for step in one["loc"]) or "together" for one in error.errors(include_input=False))
-    return f"settings cannot be used: {', '.join(named)}"
+    told = []
+    for one in error.errors(include_input=False, include_url=False):
+        name = ".".join(str(step) for step in one["loc"])
+        why = one["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        told.append(f"{name}: {why}" if name else why)
+    return f"settings cannot be used: {'; '.join(told)}"

@@ -135,6 +135,29 @@ def test_settings_that_are_no_toml_are_told_as_such(cli):
     assert cli.error("status", exit_code=1)["code"] == "settings-invalid"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("IMPLIO_DAGSTER__LAUNCHER", "zqzq-secret", "dagster.launcher: should be 'default', 'celery' or 'k8s'"),
+        ("IMPLIO_DAGSTER__EXECUTOR", "celery", "needs dagster.broker"),
+        ("IMPLIO_WORKERS__MOST", "zqzq-secret", "workers.most: should be a valid integer"),
+        ("IMPLIO_REGIONS__EU__KEYS", "transit:ftp://zqzq-secret@x", "regions.eu.keys: keys in Transit are written as"),
+        (
+            "IMPLIO_REGIONS__EU__VAULT",
+            "gs://zqzq-secret",
+            "regions.eu.vault: the place is not known; it is a folder, or s3:",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_it_may_be_and_without_its_value(cli, monkeypatch, variable, value, told):
+    monkeypatch.setenv(variable, value)
+
+    error = cli.error("status", exit_code=1)
+
+    assert told in error["message"]
+    assert "zqzq" not in str(error)
+
+
 ORDERS = {
     "json after the command": (["status", "--json"], ["--json", "status"]),
     "home after the command": (["status", "--home", "x"], ["--home", "x", "status"]),

@@ -414,7 +414,7 @@ def _called(address: BucketAddress) -> Iterator[None]:
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         code = error.response.get("Error", {}).get("Code", "")
-        raise StorageFailed(f"{address.url} answered {code or status}") from None
+        raise StorageFailed(f"{address.url} answered {code or status}", remedy=_REMEDIES.get(status)) from None
     except BotoCoreError as error:
         raise StorageFailed(f"{address.url} cannot be reached: {type(error).__name__}") from None
 
@@ -443,8 +443,17 @@ def _failure(error: Exception, *, size_bytes: int = 0) -> Exception:
     if status == 507:  # noqa: PLR2004 -- Insufficient Storage
         return StorageFull(f"no room for {size_bytes} bytes in the object storage")
     if "NoSuchBucket" in str(error):
-        return StorageFailed("the bucket does not exist")
-    return StorageFailed(f"the object storage {f'answered {status}' if status else 'gave no answer'}")
+        return StorageFailed("the bucket does not exist", remedy=_REMEDIES[404])
+    said = f"answered {status}" if status else "gave no answer"
+    return StorageFailed(f"the object storage {said}", remedy=_REMEDIES.get(status))
+
+
+_REMEDIES: Mapping[int | None, str] = {
+    None: "Check AWS_ENDPOINT_URL, the network, and that the object storage runs.",
+    403: "Check the AWS credentials, and what they may do in the bucket.",
+    404: "Make the bucket, or correct its name in the settings.",
+}
+"""What to do about an answer of the object storage, by its status."""
 
 
 def _mark_of(key: str, e_tag: str | None) -> str:
@@ -491,7 +500,10 @@ def _session_of(_process: int, _around: _Surroundings) -> Any:
 
     session = boto3.Session()
     if session.get_credentials() is None:
-        raise StorageFailed("there are no AWS credentials for the object storage")
+        raise StorageFailed(
+            "there are no AWS credentials for the object storage",
+            remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine a role.",
+        )
     return session
 
 
