@@ -188,11 +188,24 @@ def _wait_for_end(session: int, server: subprocess.Popen) -> None:
 
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody uses now, and that no connection gets from the system as its own end."""
-    while True:
-        port = 10_000 + secrets.randbelow(20_000)  # systems give connections 32,768 and more
-        with closing(socket.socket()) as probe, suppress(OSError):
+    # Systems give connections 32,768 and more. SeaweedFS also takes ports that are 10,000 higher than those it is told.
+    while (port := 20_000 + secrets.randbelow(10_000)) in _given or not _is_free(port):
+        pass
+    _given.add(port)
+    return port
+
+
+_given: set[int] = set()
+"""Ports that this process was given. A server that is being started does not listen yet."""
+
+
+def _is_free(port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        try:
             probe.bind(("127.0.0.1", port))
-            return port
+        except OSError:
+            return False
+    return True
 
 
 # ---- PostgreSQL

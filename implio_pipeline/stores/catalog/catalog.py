@@ -269,7 +269,7 @@ def _upgrade(engine: Engine, limits: Limits = Limits(), *, may_be_new: bool = Tr
         # With new tables everything would look well: nothing waits, and nothing is kept.
         raise CatalogOutdated(
             "the database has no tables of a catalog, so it is not this home's",
-            remedy="Check `catalog_url`. If the database was lost, put a backup back and run `implio restore`.",
+            remedy="Check `catalog_url`. If the database was lost, put a backup back, and restore.",
         )
     with database.writing(engine) as connection:
         # 2. Another process may have made the tables while we waited for the lock.
