@@ -96,8 +96,8 @@ if TYPE_CHECKING:
 
 _ALLOWED_BEFORE = {"samples", "README.md", ".gitignore"}
 """Names that a folder may contain before it becomes a home."""
-_MADE_LATER = {"ledger", "workers", "dagster", "tls"}
-"""Names of the other folders that making a home makes."""
+_MADE_LATER = {"ledger", "workers"}
+"""The folders that stores make when a home is made."""
 _HOME_FOLDERS = ("catalog", "tmp", "keys")
 """The folders that every home has, wherever its objects are."""
 
@@ -414,17 +414,6 @@ class OpenHome:
     def _authority(self) -> LocalAuthority:
         return LocalAuthority(self.settings.home / "keys" / "tls")
 
-    def refuse_buckets(self) -> None:
-        """Raise if a bucket of the settings is missing, or keeps what is deleted.
-
-        Raises:
-            BucketRefused: it does not exist, or versions of its objects stay.
-            StorageFailed: the object storage does not answer, or refuses these credentials.
-        """
-        vaults = [each for each in self.vault_places.values() if isinstance(each, ObjectBucket)]
-        for bucket in {each.address.bucket: each for each in (*vaults, *self.buckets.values())}.values():
-            refuse_if_it_keeps(bucket)
-
     def checkups(self) -> Iterator[Checkup]:
         """Yield what `implio doctor` examines, in the order in which people read it."""
         settings, home = self.settings, self.settings.home
@@ -622,7 +611,7 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
     for folder in folders:
         make_folder(folder)
     with closing(OpenHome(settings, is_new=True)) as opened:
-        opened.refuse_buckets()
+        _refuse_buckets(opened)
         opened.key_ring.make(HOME)
         if opened.catalog.has_teams():
             raise HomeExists("the database of the new home's catalog has the teams of another home")
@@ -673,6 +662,17 @@ def _folders_of(settings: Settings) -> list[Path]:
 
 
 def _refuse_misplaced(opened: OpenHome) -> None:
+    _refuse_buckets(opened)
+    check_residency(
+        opened.settings.places,
+        opened.settings.processor_register,
+        teams=opened.catalog.teams.regions(),
+        key_owners=opened.key_ring.owners(),
+    )
+
+
+def _refuse_buckets(opened: OpenHome) -> None:
+    """Refuse a bucket that is missing, keeps what is deleted, or is in another country than the settings say."""
     # Several prefixes of one bucket have the same settings.
     for name, bucket in {bucket.address.bucket: (name, bucket) for name, bucket in opened.buckets.items()}.values():
         refuse_if_it_keeps(bucket)
@@ -680,12 +680,6 @@ def _refuse_misplaced(opened: OpenHome) -> None:
     for place in opened.settings.places:
         if is_bucket(opened.settings.regions[place.region].vault):
             _check_bucket(opened.vault_places[place.region], place)
-    check_residency(
-        opened.settings.places,
-        opened.settings.processor_register,
-        teams=opened.catalog.teams.regions(),
-        key_owners=opened.key_ring.owners(),
-    )
 
 
 def _check_bucket(objects: Objects, place: Place) -> None:

@@ -98,8 +98,8 @@ class _Status:
     given_up: int
     """Callbacks that no attempt could deliver."""
     epoch_open_since: datetime | None
-    epoch_hours: float
     """Since when old copies of the database open what was erased; `None` if nothing does."""
+    epoch_hours: float
     ledger_entries: int
     ledger_findings: int
     unapproved: Mapping[TeamId, tuple[int, int]]

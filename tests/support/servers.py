@@ -188,7 +188,7 @@ def _wait_for_end(session: int, server: subprocess.Popen) -> None:
 
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody uses now, and that no connection gets from the system as its own end."""
-    # Systems give connections 32,768 and more. SeaweedFS also takes ports that are 10,000 higher than those it is told.
+    # Systems give connections 32,768 and more. Some servers also take the port that is 10,000 higher by default.
     while (port := 20_000 + secrets.randbelow(10_000)) in _given or not _is_free(port):
         pass
     _given.add(port)

@@ -30,9 +30,9 @@ def refusals(*checks: Callable[[], object]) -> Iterator[Finding]:
 
 
 def misplaced(services: Services) -> Iterator[Finding]:
-    """Look where the settings say for the ledger, and in each region for a team's keys and for a file.
+    """Look whether the ledger, and in each region a team's keys and a file, are where the settings say.
 
-    A place that exists and is another one is found by nothing else before somebody needs what is missing.
+    Otherwise a setting that names another place is noticed only when somebody needs what is missing there.
     """
     yield from refusals(lambda: newest_key_statement(services.ledger))
     found: set[Finding] = set()

@@ -196,17 +196,20 @@ def _take_traces(connection: Connection, those: _Selection) -> None:
 
     If the requests may be cancelled, they are withdrawn. Otherwise those that no legal hold spares are deleted.
     """
-    may_be_cancelled, team = those.like.may_be_cancelled, those.like.team
-    held = [] if may_be_cancelled else _held_rules(connection, team)
+    team = those.like.team
+    held = [] if those.like.may_be_cancelled else _held_rules(connection, team)
     for table in TRACES:
         is_there = table.c.withdrawn_by.is_(None)
-        is_spared = false() if table is deliveries else _spared(held, table)
-        if may_be_cancelled or (held and table is not deliveries):
-            by, is_theirs = those.with_taker(table)
-            is_kept = [] if may_be_cancelled else [is_spared]
-            connection.execute(update(table).values(withdrawn_by=by).where(is_there, is_theirs, *is_kept))
-        if not may_be_cancelled:
-            _delete(connection, table, team, [those.theirs(table), is_there, *([not_(is_spared)] if held else [])])
+        by, is_taken = those.with_taker(table)
+        withdrawn = update(table).values(withdrawn_by=by).where(is_there, is_taken)
+        if those.like.may_be_cancelled:
+            connection.execute(withdrawn)
+        elif held and table is not deliveries:
+            spared = _spared(held, table)
+            connection.execute(withdrawn.where(spared))
+            _delete(connection, table, team, [is_there, those.theirs(table), not_(spared)])
+        else:
+            _delete(connection, table, team, [is_there, those.theirs(table)])
 
 
 def _held_rules(connection: Connection, team: TeamId) -> list[Rule]:
