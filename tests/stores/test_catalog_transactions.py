@@ -2,6 +2,7 @@
 
 import ast
 import gc
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -200,21 +201,35 @@ STREAMED: dict[str, Callable[[SqlCatalog], object]] = {
 
 
 @pytest.mark.parametrize("read", STREAMED)
-def test_a_connection_that_is_lost_amid_many_rows_leaves_no_cursor_open(postgres: str, read: str) -> None:
+@pytest.mark.parametrize("at", ["rows", "close"])
+def test_a_connection_that_is_lost_amid_many_rows_leaves_no_cursor_that_warns(
+    postgres: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, read: str, at: str
+) -> None:
     catalog, lost = open_catalog(postgres, OneKey()), []
     add_team(catalog, ADS)
+    caplog.set_level(logging.CRITICAL, logger="sqlalchemy.pool")  # a logged traceback would keep the cursor
+    close = ServerCursor.close
+
+    def lose(cursor: ServerCursor) -> None:
+        lost.append(weakref.ref(cursor))
+        with administrator().connect() as other:
+            other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": cursor.connection.info.backend_pid})
+
+    def lose_and_close(cursor: ServerCursor) -> None:
+        if at == "close" and not lost:
+            lose(cursor)
+        close(cursor)
 
     @event.listens_for(catalog._engine, "after_cursor_execute")
-    def lose(_connection, cursor, *_) -> None:
-        if isinstance(cursor, ServerCursor):
-            lost.append(weakref.ref(cursor))
-            with administrator().connect() as other:
-                other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": cursor.connection.info.backend_pid})
+    def executed(_connection, cursor, *_) -> None:
+        if at == "rows" and isinstance(cursor, ServerCursor):
+            lose(cursor)
 
+    monkeypatch.setattr(ServerCursor, "close", lose_and_close)
     with pytest.raises(CatalogUnavailable):
         STREAMED[read](catalog)
 
-    # One that is still open warns when it is collected, and a warning fails the test.
+    # A warning at its collection would fail the test.
     gc.collect()
     assert [each() for each in lost] == [None]
     catalog.close()

@@ -89,26 +89,19 @@ def connect(location: URL, options: Mapping[str, Any], limits: Limits) -> Engine
         )
     except (ModuleNotFoundError, NoSuchModuleError):
         raise CatalogUnavailable("the driver of PostgreSQL is not installed: implio-pipeline[cluster]") from None
-    text_dumper = _text_dumper()
+    text_dumper, server_cursor = _text_dumper(), _server_cursor()
     wanted = {
         "lock_timeout": limits.wait_seconds,
         "statement_timeout": limits.statement_seconds,
         "idle_in_transaction_session_timeout": limits.idle_seconds,
     }
 
-    @event.listens_for(engine, "handle_error")
-    def close_cursor(context: Any) -> None:
-        """Close the cursor of a lost connection: SQLAlchemy drops it open, and psycopg warns of that."""
-        cursor = getattr(context.execution_context, "cursor", None)
-        if context.is_disconnect and cursor is not None:
-            cursor.connection.close()  # first: an open cursor would be closed by a statement
-            cursor.close()
-
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: Any) -> None:
         """Give a new connection its settings."""
         del record
         connection.adapters.register_dumper(str, text_dumper)
+        connection.server_cursor_factory = server_cursor
         # Not as startup options: poolers such as PgBouncer refuse those.
         values = [part for name, seconds in wanted.items() for part in (name, f"{seconds * 1_000:.0f}")]
         calls = ["set_config(%s, %s, false)"] * len(wanted)
@@ -122,6 +115,21 @@ def connect(location: URL, options: Mapping[str, Any], limits: Limits) -> Engine
         connection.commit()
 
     return engine
+
+
+def _server_cursor() -> type:
+    """Return a server cursor that may be collected open when its connection was lost: the server has closed it.
+
+    SQLAlchemy leaves it open then, and psycopg would warn.
+    """
+    from psycopg import ServerCursor  # noqa: PLC0415
+
+    class Cursor(ServerCursor[Any]):
+        def __del__(self, *_: Any) -> None:
+            if not self.connection.closed:
+                super().__del__()
+
+    return Cursor
 
 
 def _text_dumper() -> type:
