@@ -298,6 +298,28 @@ def test_only_the_requests_asked_for_are_carried_out(home: Home) -> None:
     assert home.tasks() == ["b"]
 
 
+def test_a_request_that_is_accepted_at_this_moment_is_no_altered_one(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.keep(Ad(task="a"), Ad(task="b", user="bob"))
+    (first,) = home.ask(ByUser(user_id="ann"))
+    accepted: list[Request] = []
+
+    def accept_another(done: int, planned: int) -> None:
+        del done, planned
+        if not accepted:
+            # Another process has stored this request, and is about to write the ledger.
+            with monkeypatch.context() as patched:
+                patched.setattr("implio_pipeline.flows.deletion.accept._note_new", lambda *_: None)
+                accepted.extend(home.ask(ByUser(user_id="bob")))
+
+    summary = erase(home.services, progress=accept_another)
+
+    assert not summary.failures
+    assert summary.completed == [first.request_id, accepted[0].request_id]
+    assert home.tasks() == []
+
+
 def test_compaction_keeps_every_row_in_fewer_files_and_erasure_still_finds_them(home: Home) -> None:
     for number in range(10):
         home.keep(Ad(task=f"t{number}", user=["ann", "bob"][number % 2]))

@@ -138,7 +138,8 @@ def erase(
         CatalogTampered: a team's tombstones were altered; everything else was carried out first.
         CatalogUnavailable: the catalog cannot be reached; earlier commits remain.
     """
-    # 1. Complete the ledger first: only an erasure that it knows can be repeated after a restore.
+    # 1. Complete the ledger, also where no request is ready: only a deletion that it knows can be repeated after a
+    #    restore.
     agreed_now(services)
     note_tombstones(services)
     summary = ErasureSummary()
@@ -255,6 +256,9 @@ class _Run:
             if is_wanted and request.request_id not in self.taken and self.may_begin(request, now=now):
                 by_team.setdefault(request.team, []).append(request)
                 self.taken.add(request.request_id)
+        if by_team:
+            # The ledger must know each of them, and one that was just accepted may not be in it yet.
+            note_tombstones(self.services)
         self.passes.extendleft(
             _Pass(run=self, team=team, requests=requests) for team, requests in reversed(by_team.items())
         )
