@@ -365,7 +365,8 @@ class Catalog(Protocol):
         From then on nothing is stored that one of them has wrapped.
 
         Raises:
-            KeyMissing: one of them was destroyed.
+            KeyMissing: one of them was destroyed, and something needs it.
+            PlanOutdated: other rotations kept renewing the home's root key.
         """
 
     def drop_home_keys(self) -> None:

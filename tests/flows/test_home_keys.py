@@ -24,7 +24,7 @@ from implio_pipeline.flows.accounts.audit_log import note_action
 from implio_pipeline.flows.accounts.members import add_member
 from implio_pipeline.flows.deletion.erase import erase
 from implio_pipeline.flows.operations.housekeep import housekeep
-from implio_pipeline.flows.operations.rotate_keys import rotate_keys
+from implio_pipeline.flows.operations.rotate_keys import finish_rotation, rotate_keys
 from implio_pipeline.ports.exports import Origin
 from implio_pipeline.stores.catalog import home_keys
 from implio_pipeline.stores.catalog.engine import reading
@@ -224,6 +224,51 @@ def test_what_the_old_root_key_of_the_home_wrapped_is_not_stored_after_a_rotatio
     kept = wrapped_under_the_home(home.path / "catalog")
     assert kept
     assert all(opens(root, each) for each in kept)
+
+
+ROTATIONS: dict[str, Callable[[Home], object]] = {
+    "begun": lambda home: home.services.keychain.ring.renew(HOME),
+    "carried out": lambda home: rotate_keys(home.services),
+}
+
+
+@pytest.mark.parametrize("how", ROTATIONS)
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
+def test_a_rotation_amid_which_another_one_is_begun_or_carried_out_loses_nothing(
+    how: str, is_before: bool, home: Home
+) -> None:
+    put_in(home)
+    person, file_id = home.services.people.remember("Olga Operator"), put_aside(home)
+    ring, wrapped = home.services.keychain.ring, 0
+    wrap = ring.wrap
+
+    def wrap_amid(region: Region, name: str, key: bytes, *, context: KeyContext) -> tuple[str, bytes]:
+        """Wrap a key just before or after another machine has renewed the root key."""
+        nonlocal wrapped
+        wrapped += region == HOME
+        is_now = wrapped == 2 and region == HOME
+        if is_now and is_before:
+            wrapped += 1
+            ROTATIONS[how](home)
+        under = wrap(region, name, key, context=context)
+        if is_now and not is_before:
+            wrapped += 1
+            ROTATIONS[how](home)
+        return under
+
+    ring.wrap = wrap_amid
+
+    rotate_keys(home.services)
+
+    ring.wrap = wrap
+    finish_rotation(home.services)
+    (root,) = (path.read_bytes() for path in home_roots(home))
+    kept = wrapped_under_the_home(home.path / "catalog")
+    assert wrapped > 3
+    assert kept
+    assert all(opens(root, each) for each in kept)
+    assert home.services.people.name_of(person) == "Olga Operator"
+    assert content_of(home, file_id) == CONTENT
 
 
 def test_a_process_that_read_a_value_before_a_rotation_and_opens_it_afterwards_reads_it_again(home: Home) -> None:

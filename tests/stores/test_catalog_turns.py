@@ -112,3 +112,19 @@ def test_a_failure_gives_the_turn_back():
     thread.start()
     thread.join(5)
     assert (turns.is_urgent, done) == (False, [1])
+
+
+def test_a_write_within_a_write_is_refused_and_does_not_wait_for_itself():
+    turns, wrote = Turns(), []
+
+    def write():
+        with turns.unnested():
+            wrote.append(True)
+
+    with turns.unnested():
+        with pytest.raises(RuntimeError, match="within another one"):
+            write()
+        in_thread(write).join()
+    write()
+
+    assert wrote == [True, True]

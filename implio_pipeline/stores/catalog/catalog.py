@@ -18,8 +18,9 @@ from typing_extensions import override
 
 from implio_pipeline.domain.audit import AuditFinding
 from implio_pipeline.domain.checkup import Finding, Level
-from implio_pipeline.domain.errors import CatalogNewer, CatalogOutdated
+from implio_pipeline.domain.errors import CatalogNewer, CatalogOutdated, KeyMissing
 from implio_pipeline.domain.keys import HOME
+from implio_pipeline.domain.replan import is_outdated, replan
 from implio_pipeline.ports.catalog import Catalog
 from implio_pipeline.ports.keychain import KeyRing
 from implio_pipeline.stores.catalog import engine as database
@@ -32,7 +33,7 @@ from implio_pipeline.stores.catalog.callbacks import SqlCallbacks
 from implio_pipeline.stores.catalog.claims import SqlClaims
 from implio_pipeline.stores.catalog.failed_files import SqlFailedFiles
 from implio_pipeline.stores.catalog.holds import SqlHolds
-from implio_pipeline.stores.catalog.home_keys import SqlSetAsideKeys, rewrap_home_keys
+from implio_pipeline.stores.catalog.home_keys import HOME_ROOT, SqlSetAsideKeys, rewrap_home_keys
 from implio_pipeline.stores.catalog.home_root_keys import CatalogHomeSeal, StoredHomeSeal, is_home_spent
 from implio_pipeline.stores.catalog.landings import SqlLandings
 from implio_pipeline.stores.catalog.manifest import SqlManifest
@@ -128,8 +129,15 @@ class SqlCatalog(Catalog):
 
     @override
     def rewrap_home_keys(self, old: Collection[str]) -> int:
-        self._seal.follow_ring()
-        return rewrap_home_keys(self._engine, old, self._seal.rewrap)
+        def rewrap() -> int:
+            self._seal.follow_ring()
+            return rewrap_home_keys(self._engine, old, self._seal.rewrap)
+
+        def is_race(error: Exception) -> bool:
+            """Return whether another rotation has made a newer root key, or has destroyed an old one."""
+            return is_outdated(error) or (isinstance(error, KeyMissing) and any(map(self._seal.is_superseded, old)))
+
+        return replan(rewrap, about=HOME_ROOT, is_race=is_race)
 
     @override
     def drop_home_keys(self) -> None:

@@ -124,6 +124,7 @@ def writing(engine: Engine, *, is_synchronised: bool = True) -> Iterator[Connect
     """
     turns, copies = _turns[engine], _copies.get(engine)
     with (
+        turns.unnested(),
         _translated(),
         turns.taken() if copies else _slot(engine),
         engine.connect().execution_options(is_writer=True) as connection,

@@ -108,7 +108,15 @@ def home_key(engine: Engine, seal: HomeSeal, name: str) -> bytes:
 
 
 def rewrap_home_keys(engine: Engine, old: Collection[str], rewrap: _Rewrap) -> int:
-    """Wrap every key again that is wrapped under one of these root keys. Returns the number of keys."""
+    """Wrap every key again that is wrapped under one of these root keys. Returns the number of keys.
+
+    `rewrap` is called outside of every transaction: a root key may be in a key service, and the row of a new root key
+    may have to be made first.
+
+    Raises:
+        PlanOutdated: another rotation renewed the home's root key at the same time.
+        KeyMissing: one of the root keys was destroyed.
+    """
     return sum(_rewrap_keys(engine, table, old, rewrap) for table in _WRAPPED) + sum(
         _rewrap_values(engine, column, root_key_id, rewrap) for column in _SEALED for root_key_id in old
     )
@@ -116,26 +124,36 @@ def rewrap_home_keys(engine: Engine, old: Collection[str], rewrap: _Rewrap) -> i
 
 def _rewrap_keys(engine: Engine, table: Table, old: Collection[str], rewrap: _Rewrap) -> int:
     (name,) = table.primary_key.columns
-    with writing(engine) as connection:
-        query = select(name, table.c.root_key_id, table.c.wrapped).where(table.c.root_key_id.in_(list(old)))
+    query = select(name, table.c.root_key_id, table.c.wrapped).where(table.c.root_key_id.in_(list(old)))
+    with reading(engine) as connection:
         rows = connection.execute(query).all()
-        for key, *wrapped in rows:
-            newer_id, newer = rewrap(*wrapped)
-            connection.execute(update(table).where(name == key).values(root_key_id=newer_id, wrapped=newer))
-    return len(rows)
+    done = 0
+    for some in chunks(rows, _PAGE):
+        newer = [rewrap(root_key_id, wrapped) for _, root_key_id, wrapped in some]
+        with writing(engine) as connection:
+            check_roots(connection, *{root_key_id for root_key_id, _ in newer})
+            for (key, _, wrapped), (newer_id, rewrapped) in zip(some, newer, strict=True):
+                # A key that changed since it was read was wrapped by another rotation.
+                is_same = (name == key, table.c.wrapped == wrapped)
+                values = {"root_key_id": newer_id, "wrapped": rewrapped}
+                done += connection.execute(update(table).where(*is_same).values(values)).rowcount
+    return done
 
 
 def _rewrap_values(engine: Engine, column: Column[Any], root_key_id: str, rewrap: _Rewrap) -> int:
     (name,) = column.table.primary_key.columns
     done = 0
     for rows in _pages(engine, column, root_key_id):
+        newer = {}
+        for key, sealed in rows:
+            old_id, wrapped, rest = HomeSeal.split(sealed)
+            newer[key] = HomeSeal.join(*rewrap(old_id, wrapped), rest)
         with writing(engine) as connection:
+            check_roots(connection, *{HomeSeal.sealed_under(each) for each in newer.values()})
             for key, sealed in rows:
-                old_id, wrapped, rest = HomeSeal.split(sealed)
-                newer = HomeSeal.join(*rewrap(old_id, wrapped), rest)
                 # A value that changed since it was read was sealed under the newest key.
                 is_same = (name == key, column == sealed)
-                replaced = update(column.table).where(*is_same).values({column.name: newer})
+                replaced = update(column.table).where(*is_same).values({column.name: newer[key]})
                 done += connection.execute(replaced).rowcount
     return done
 

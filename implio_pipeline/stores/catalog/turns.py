@@ -29,6 +29,21 @@ class Turns:
         return bool(getattr(self._local, "depth", 0))
 
     @contextmanager
+    def unnested(self) -> Iterator[None]:
+        """Mark this thread as writing. A write within a write would wait for itself forever, so it is refused.
+
+        Raises:
+            RuntimeError: this thread is writing already.
+        """
+        if getattr(self._local, "is_writing", False):
+            raise RuntimeError("a transaction that may write was begun within another one of the same thread")
+        self._local.is_writing = True
+        try:
+            yield
+        finally:
+            self._local.is_writing = False
+
+    @contextmanager
     def hurried(self) -> Iterator[None]:
         """Block the low-priority writers of this process, and the work that leads to a write."""
         with self._changed:
