@@ -86,6 +86,8 @@ FINAL_STATES = frozenset({_S.COMPLETED, _S.CANCELLED, _S.REFUSED})
 """No move leads out of these states."""
 WITHHELD_STATES = frozenset({_S.HELD, _S.PARTLY_WITHHELD})
 """Everything is done that a legal hold allows."""
+ERASING_STATES = frozenset({_S.PLANNED, _S.REWRITING, *_FAULTS})
+"""A worker may commit rewritten files for a request in these states: one that fails at a file stops no other worker."""
 NOT_BEGUN_STATES = frozenset({_S.RECEIVED, _S.REFUSED, _S.ACCEPTED, _S.UNAPPROVED, _S.WAITING, _S.CANCELLED})
 """Nothing is erased in these states, unless a restore brought the request back."""
 CARRIED_OUT_STATES = frozenset({_S.SHREDDED, _S.COMPLETED}) | WITHHELD_STATES

@@ -18,7 +18,7 @@ from sqlalchemy import select, update
 from support.catalogs import pass_a_lease
 from support.changed import changed
 from support.home import ADS, CARS, Home, opened_at
-from support.items import Ad
+from support.items import YESTERDAY, Ad
 from support.moderation import decide_all, keep_waiting, waiting
 from support.promises import disagreements
 
@@ -26,8 +26,10 @@ from implio_pipeline.domain.claims import ClaimKind
 from implio_pipeline.domain.errors import CatalogUnavailable, FileTampered
 from implio_pipeline.domain.ids import ColumnClass
 from implio_pipeline.domain.request import RequestState
-from implio_pipeline.domain.scope import ByTeam, ByUser
+from implio_pipeline.domain.scope import ByDates, ByTeam, ByUser
+from implio_pipeline.flows.deletion import erase as erase_module
 from implio_pipeline.flows.deletion.erase import ErasureSummary, erase
+from implio_pipeline.flows.deletion.legal_holds import HoldDraft, place_hold, release_hold
 from implio_pipeline.flows.files.team_keys import renew_class_keys, shred_old_class_keys
 from implio_pipeline.flows.moderation.apply_decisions import SettleSummary, apply_decisions
 from implio_pipeline.flows.work import working
@@ -311,6 +313,61 @@ def test_a_worker_that_is_paused_while_it_finishes_a_request_writes_no_second_re
     assert paused
     assert (summary.completed, summary.failures) == ([], {})
     check_done(home, requests=1, left=[f"b-{number:03}" for number in range(FILES)])
+
+
+def test_a_worker_that_knows_of_a_released_hold_erases_nothing_for_a_request_that_another_one_finishes(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.ask(ByUser(user_id="ann"))
+    hold = place_hold(
+        home.services,
+        HoldDraft(
+            team=ADS,
+            scope=ByDates(start=YESTERDAY, end=YESTERDAY + timedelta(days=1)),
+            until=home.clock.now() + timedelta(days=9),
+            words="a claim",
+            holder="counsel",
+        ),
+    )
+    real_save, real_swap, real_write = erase_module._save, erase_module.swap, erase_module.write_receipts
+    planned, goes_on = threading.Event(), threading.Event()
+    with ExitStack() as stack:
+        other = worker_at(stack, home.path)
+        thread = threading.Thread(target=lambda: erase(other))
+
+        def save(requests: Any, moved: Any, state: RequestState, **known: Any) -> Any:
+            """Release the hold just before the request is verified, and let the other worker plan."""
+            if state is RequestState.VERIFIED and not planned.is_set():
+                release_hold(home.services, hold.hold_id)
+                thread.start()
+                planned.wait()
+            return real_save(requests, moved, state, **known)
+
+        def swap(services: Any, *arguments: Any, **known: Any) -> Any:
+            if services is other and not planned.is_set():
+                planned.set()
+                goes_on.wait()
+            return real_swap(services, *arguments, **known)
+
+        def write_receipts(*arguments: Any, **known: Any) -> None:
+            goes_on.set()
+            thread.join()
+            real_write(*arguments, **known)
+
+        monkeypatch.setattr(erase_module, "_save", save)
+        monkeypatch.setattr(erase_module, "swap", swap)
+        monkeypatch.setattr(erase_module, "write_receipts", write_receipts)
+        erase(home.services)
+        monkeypatch.undo()
+
+    assert planned.is_set()
+    assert states(home) == {RequestState.HELD}
+    assert disagreements(home.services) == []
+    assert len(home.tasks(ADS)) == 2 * FILES
+    erase(home.services)
+    assert home.tasks(ADS) == [f"b-{number:03}" for number in range(FILES)]
+    assert states(home) == {RequestState.COMPLETED}
+    assert disagreements(home.services) == []
 
 
 def test_the_single_deletion_of_a_team_does_not_wait_for_the_great_one_of_another(

@@ -500,14 +500,17 @@ class _Pass:
         def claims_of(requests: Iterable[Request]) -> list[Claim]:
             return [self.claims[each.request_id] for each in requests]
 
-        # 2. Verify what holds kept: read the files that they reach, and prove that nothing else of the scope is left.
+        # 2. Store them as verified: each changed file was read back before it was committed. From here on the catalog
+        #    refuses the files of other workers for them, such as one that knows that a hold was just released.
+        if started:
+            started = _save(catalog.requests, started, RequestState.VERIFIED, claims=claims_of(started))
+        # 3. Read the files that holds reach, and prove that nothing else of the scope is left. Count the items that
+        #    came in after the request, and so stay: the receipt states their number.
         spared, faults = _spared(services, team, _named(started, rules), self.holds)
         started = _without_failed(services, started, faults, summary)
-        # 3. Count the items that stay because they came in after the request: the receipt states their number.
         newer, faults = _newer(services, team, _named(started, rules))
         started = _without_failed(services, started, faults, summary)
         if started or done:
-            started = _save(catalog.requests, started, RequestState.VERIFIED, claims=claims_of(started))
             # 4. Destroy what else is left of a whole team: old class keys, idempotency keys, files set aside.
             if any(request.kind is RequestKind.TEAM for request in started):
                 before = max(rules[each.request_id].before for each in started)

@@ -25,6 +25,7 @@ from implio_pipeline.domain.files import FileKey
 from implio_pipeline.domain.ids import FileId
 from implio_pipeline.domain.intake import POST_KEPT, LandingState
 from implio_pipeline.domain.moderation import QueueEntry
+from implio_pipeline.domain.request import ERASING_STATES
 from implio_pipeline.domain.residency import ResidencyRefused
 from implio_pipeline.stores.catalog import teams
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
@@ -43,6 +44,7 @@ from implio_pipeline.stores.catalog.tables import (
     posts,
     queue_entries,
     queues,
+    requests,
     team_keys,
     team_sizes,
     tombstones,
@@ -62,7 +64,7 @@ def carry_out(connection: Connection, change: Change) -> None:
     A file that is both removed and added is re-wrapped: it stays live, and the added keys replace its keys.
 
     Raises:
-        PlanOutdated: the catalog has changed since the plan.
+        PlanOutdated: the catalog has changed since the plan, or a request that it erases for is being finished.
         ClaimLost: another worker has taken the work over.
         PostInWork: a post with one of the idempotency keys was taken since the plan.
         TeamUnknown: there is no such team.
@@ -81,6 +83,7 @@ def carry_out(connection: Connection, change: Change) -> None:
         raise PlanOutdated(f"team {team} has tombstone {newest}; the work was planned at {change.planned_at}")
     if change.held_at is not None and newest_sequence(connection, holds, team) != change.held_at:
         raise PlanOutdated(f"a legal hold was placed on team {team} after the work was planned")
+    _check_requests(connection, change)
     _note_size(connection, change)
     # 2. Add what may exist only once: landing file, posts, team keys.
     _record_landing(connection, change)
@@ -108,6 +111,15 @@ def carry_out(connection: Connection, change: Change) -> None:
     _count_erased_people(connection, change)
     # 5. Remove team keys last: by now nothing may be wrapped under them.
     _shred(connection, change)
+
+
+def _check_requests(connection: Connection, change: Change) -> None:
+    """Check that nobody finishes a request for which this change erases: its receipt would not count these items."""
+    for some in chunks(sorted({outcome.request_id for outcome in change.outcomes})):
+        query = select(requests.c.state).where(requests.c.request_id.in_(some)).order_by(requests.c.request_id)
+        # Who finishes a request moves its row first, and then counts. So one of the two waits for the other here.
+        if not ERASING_STATES.issuperset(connection.scalars(query.with_for_update(read=True))):
+            raise PlanOutdated("another worker finishes a request of this work")
 
 
 def _note_size(connection: Connection, change: Change) -> None:
