@@ -41,7 +41,7 @@ class Ended:
         return not self.signal and not self.code
 
 
-def start(act: Callable[[], Any], *, seconds: float | None = 60, most_bytes: int | None = None) -> tuple[int, str]:
+def start(act: Callable[[], Any], *, seconds: float | None = 240, most_bytes: int | None = None) -> tuple[int, str]:
     """Start `act` in a child. Return its process id and where it writes its answer."""
     handle, answer = tempfile.mkstemp(dir=scratch_root())
     os.close(handle)

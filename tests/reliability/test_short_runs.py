@@ -13,7 +13,7 @@ RUNS = {
         *("crash", "--only", "erase"),
         *("--rounds", str(examples(6))),
     ],
-    "processes on the same partitions keep the laws, whatever their order": ["races", "--rounds", "1", "--seed", "7"],
+    "processes on the same partitions keep the laws, whatever their order": ["races", "--rounds", "3", "--seed", "7"],
     "a rewrite keeps rows, types, codec and classes": ["fidelity", "--rounds", "1"],
 }
 

@@ -208,12 +208,20 @@ def named(rule: Rule) -> NamedRule:
     return NamedRule(request_id=RequestId("any"), rule=rule)
 
 
+def moved(catalog: Catalog, request: Request, *states: RequestState) -> Request:
+    for state in states:
+        after = request.moved(state)
+        catalog.requests.save([(after, request.state)])
+        request = after
+    return request
+
+
+def begun(catalog: Catalog, request: Request) -> Request:
+    return moved(catalog, request, RequestState.PLANNED, RequestState.REWRITING)
+
+
 def shredded(catalog: Catalog, request: Request) -> Request:
-    planned = request.moved(RequestState.PLANNED)
-    done = planned.moved(RequestState.SHREDDED)
-    catalog.requests.save([(planned, request.state)])
-    catalog.requests.save([(done, planned.state)])
-    return done
+    return moved(catalog, begun(catalog, request), RequestState.SHREDDED)
 
 
 # ---------------------------------------------------------------------------------------------------------- teams
@@ -627,7 +635,7 @@ def test_requests_are_moved_all_or_none(catalog: Catalog) -> None:
 
 
 def test_outcomes_are_kept_with_the_commit_and_stamped_with_its_instant(catalog: Catalog) -> None:
-    request = accept(catalog, TeamRule(before=NOW))
+    request = begun(catalog, accept(catalog, TeamRule(before=NOW)))
     first, second = sealed_file(), sealed_file()
     commit_files(catalog, first, second)
 
@@ -639,13 +647,30 @@ def test_outcomes_are_kept_with_the_commit_and_stamped_with_its_instant(catalog:
     assert catalog.requests.outcomes([request.request_id]) == {request.request_id: lines}
 
 
+@pytest.mark.parametrize("state", [RequestState.VERIFIED, RequestState.SHREDDED, RequestState.PARTLY_WITHHELD])
+def test_no_file_is_removed_for_a_request_that_is_being_finished(catalog: Catalog, state: RequestState) -> None:
+    finished = begun(catalog, accept(catalog, TeamRule(before=NOW)))
+    request = begun(catalog, accept(catalog, TeamRule(before=NOW)))
+    file = sealed_file()
+    commit_files(catalog, file)
+    between = [RequestState.SHREDDED] if state is RequestState.PARTLY_WITHHELD else []
+    moved(catalog, finished, *between, state)
+    lines = (outcome(request, file.file), outcome(finished, file.file))
+
+    with pytest.raises(PlanOutdated, match="finishes a request"):
+        catalog.manifest.commit(change(catalog, remove=(file.file.file_id,), outcomes=lines))
+
+    assert [each.file_id for each in catalog.manifest.files()] == [file.file.file_id]
+    assert catalog.requests.outcomes([request.request_id, finished.request_id]) == {}
+
+
 def test_completing_destroys_the_sealed_scope_and_the_lines_and_leaves_the_tombstone(catalog: Catalog) -> None:
-    request, other = accept(catalog, TeamRule(before=NOW)), accept(catalog, TeamRule(before=NOW))
+    request, other = (begun(catalog, accept(catalog, TeamRule(before=NOW))) for _ in range(2))
     file = sealed_file()
     commit_files(catalog, file)
     lines = (outcome(request, file.file), outcome(other, file.file))
     catalog.manifest.commit(change(catalog, remove=(file.file.file_id,), outcomes=lines))
-    done = replace(shredded(catalog, request), completed_at=NOW)
+    done = replace(moved(catalog, request, RequestState.SHREDDED), completed_at=NOW)
 
     catalog.requests.complete([done])
 
