@@ -203,10 +203,11 @@ class Requests(Protocol):
         An altered tombstone is left out. The erasure of its request finds no tombstone in the ledger, and fails.
         """
 
-    def in_ledger(self, sequences: Sequence[int]) -> None:
-        """Note that the ledger has these tombstones.
+    def in_ledger(self, sequences: Sequence[int], *, is_lifting: bool = False) -> None:
+        """Note that the ledger has these tombstones or, with `is_lifting`, that it knows that they were lifted.
 
-        A power cut may undo the note. The tombstones are then written to the ledger again.
+        A tombstone that was lifted while it was written into the ledger is left out, since its lifting is not there. A
+        power cut may undo the note. The tombstones are then written to the ledger again.
         """
 
     def lifted_without_ledger(self) -> list[Request]:

@@ -713,6 +713,21 @@ def test_a_tombstone_waits_for_the_ledger_until_it_is_there(catalog: Catalog) ->
     assert catalog.requests.without_ledger() == before[1:]
 
 
+def test_a_lifting_waits_for_the_ledger_although_another_process_has_just_written_the_tombstone(
+    catalog: Catalog,
+) -> None:
+    request = accept(catalog, TeamRule(before=NOW), state=RequestState.UNAPPROVED)
+    placed = catalog.requests.without_ledger()
+
+    catalog.requests.cancel(request.moved(RequestState.CANCELLED), was=request.state)
+    catalog.requests.in_ledger([tombstone.sequence for _, tombstone in placed])
+    waits = catalog.requests.lifted_without_ledger()
+    catalog.requests.in_ledger([request.tombstone_sequence], is_lifting=True)
+
+    assert [each.request_id for each in waits] == [request.request_id]
+    assert catalog.requests.lifted_without_ledger() == []
+
+
 def test_sequences_never_come_twice(catalog: Catalog) -> None:
     assert catalog.requests.newest_tombstone(ADS) == 0
 

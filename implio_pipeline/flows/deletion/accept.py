@@ -232,7 +232,7 @@ def note_tombstones(services: Services) -> None:
                 for each in cancelled
             ]
         )
-        requests.in_ledger([request.tombstone_sequence for request in cancelled])
+        requests.in_ledger([request.tombstone_sequence for request in cancelled], is_lifting=True)
     if lifted := requests.liftings_without_ledger():
         ledger.append(
             [

@@ -312,7 +312,7 @@ def _cancel_again(catalog: Catalog, request: Request) -> None:
     if request.may_be_cancelled:
         after = replace(request.moved(RequestState.CANCELLED), next_attempt_at=None, sealed=None)
         catalog.requests.cancel(after, was=request.state)
-        catalog.requests.in_ledger([request.tombstone_sequence])
+        catalog.requests.in_ledger([request.tombstone_sequence], is_lifting=True)
 
 
 def _as_told(known: LedgerState, request: Request) -> Request:

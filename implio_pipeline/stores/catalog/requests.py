@@ -342,11 +342,13 @@ class SqlRequests(Requests):
         return [(request_of(macs, row), tombstone_of(macs, its)) for row, its in both if macs.is_whole(tombstones, its)]
 
     @override
-    def in_ledger(self, sequences: Sequence[int]) -> None:
+    def in_ledger(self, sequences: Sequence[int], *, is_lifting: bool = False) -> None:
         # Not synchronised: after a power cut these tombstones are offered to the ledger again, which has them already.
         with writing(self._engine, is_synchronised=False) as connection:
             for some in chunks(sequences):
-                connection.execute(update(tombstones).where(tombstones.c.sequence.in_(some)).values(in_ledger=True))
+                # Another process may have lifted one since the caller read it.
+                is_same = (tombstones.c.sequence.in_(some), tombstones.c.is_lifted.is_(is_lifting))
+                connection.execute(update(tombstones).where(*is_same).values(in_ledger=True))
 
     @override
     def lifted_without_ledger(self) -> list[Request]:
