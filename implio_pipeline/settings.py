@@ -1,22 +1,29 @@
 """Settings of a home, read from its `implio.toml` and from `IMPLIO_…` in the environment.
 
 The environment overrides the file, for example `IMPLIO_API__PORT=9443`. An unknown setting is an error, so that a
-misspelt one does not go unnoticed.
+misspelt one does not go unnoticed. So is a variable that resembles a setting and is none.
 """
 
 import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
+from difflib import get_close_matches
 from itertools import combinations
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import pycountry
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from implio_pipeline.domain.bucket import BucketAddress, is_bucket
 from implio_pipeline.domain.claims import LEASE, LONGEST_LEASE
@@ -27,14 +34,33 @@ from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.residency import EEA, ON_SITE, THIS_MACHINE, KeptIn, Place, Processor
 
 SETTINGS_FILE = "implio.toml"
+PREFIX = "IMPLIO_"
 HOME_VARIABLE = "IMPLIO_HOME"
 RUN_QUEUE, STEP_QUEUE = "implio-runs", "implio-steps"
 """The queues of Celery for whole runs and for the steps of shared ones. A worker takes from one of them only."""
 _DEFAULT_FILE = Path(__file__).with_name("default_settings.toml")
+_PASSWORD = re.compile(r"^([^:/]+://[^:/@]*):[^@]*(?=@)")
 _SCHEME = re.compile(r"[a-zA-Z][\w+.-]+:")
 """Two letters at least: `C:` is a drive."""
+_NEAR = 0.82
+"""How similar a variable is to a setting that was meant, by `difflib`: one letter of seven may differ."""
 _HEADER = re.compile(r"(?:# )?\[{1,2}([\w.-]+)\]")
 _SETTING = re.compile(r"(?:# )?(\w+) = ")
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "")
+
+
+def _names_of(model: type[BaseModel]) -> Iterator[str]:
+    """Yield the names of all settings, as in the environment, with `…` for the name of a region."""
+    for name, field in model.model_fields.items():
+        yield name
+        kinds = [field.annotation, *get_args(field.annotation)]
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                between = "__…__" if get_origin(field.annotation) is dict else "__"
+                yield from (f"{name}{between}{inner}" for inner in _names_of(kind))
 
 
 def _location(text: str) -> str:
@@ -420,7 +446,7 @@ class Settings(BaseSettings):
     """All settings. The defaults make a working home."""
 
     model_config = SettingsConfigDict(
-        env_prefix="IMPLIO_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         hide_input_in_errors=True,  # a setting may be a secret
@@ -477,6 +503,21 @@ class Settings(BaseSettings):
     arrived when it is claimed."""
 
     _check_home_keys = field_validator("home_keys")(_keys)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_misspelt_variables(cls, values: Any) -> Any:
+        # Only what resembles a setting is refused: others may have variables with this prefix, such as Kubernetes.
+        names = {_plain(name): name for name in _names_of(cls)}
+        for variable, value in os.environ.items():
+            name = variable.removeprefix(PREFIX).lower()
+            if name == variable.lower() or name.partition("__")[0] in cls.model_fields or value.startswith("tcp://"):
+                continue
+            near = get_close_matches(_plain(name), names, n=1, cutoff=_NEAR)
+            if near or "__" in name:
+                meant = f"; did you mean {PREFIX}{names[near[0]].upper()}?" if near else ""
+                raise ValueError(f"{variable} is not a setting{meant}")
+        return values
 
     @model_validator(mode="after")
     def _are_apart(self) -> "Settings":
@@ -609,42 +650,48 @@ def load_settings(home: Path) -> Settings:
 
 
 def new_settings_text(settings: Settings) -> str:
-    """Return the settings file of a new home: the defaults, and every place that the environment names.
+    """Return the settings file of a new home: the defaults, and each setting that the environment names.
 
     Otherwise a process without these variables would open other databases, folders and keys than those that were made.
     Passwords are left out. Without its variable such a process is refused by the server.
     """
-    storage = settings.dagster.storage
-    given: dict[str, Any] = {
-        "catalog_url": _without_password(settings.catalog_url),
-        "home_keys": settings.home_keys,
-        "ledger.url": settings.ledger.url,
-        "landing.url": settings.landing.url,
-        "requests.url": settings.requests.url,
-        "requests.requesters": settings.requests.requesters,
-        "set_aside.url": settings.set_aside.url,
-        "exports.url": settings.exports.url,
-        "dagster.storage": None if storage is None else _without_password(storage.get_secret_value()),
-    }
-    for name, region in settings.regions.items():
-        given |= {f"regions.{name}.{key}": value for key, value in region.model_dump(mode="json").items()}
     text = _DEFAULT_FILE.read_text()
-    default = tomllib.loads(text)
-    default |= {
-        "ledger": LedgerSettings().model_dump(),
-        "landing": LandingSettings().model_dump(),
-        "requests": RequestSettings().model_dump(),
-        "set_aside": SetAsideSettings().model_dump(),
-        "exports": ExportSettings().model_dump(),
+    default = _flat(tomllib.loads(text))
+    values = {name: _without_password(value) for name, value in _of_environment(settings).items()}
+    return _with_values(text, {name: value for name, value in values.items() if value != default.get(name)})
+
+
+def named_by_environment(settings: Settings) -> dict[str, str | None]:
+    """Return the settings that the environment names, each with its variable if it holds a password."""
+    return {
+        name: f"{PREFIX}{name.replace('.', '__').upper()}" if _without_password(value) != value else None
+        for name, value in sorted(_of_environment(settings).items())
     }
-    changed = {name: value for name, value in given.items() if value is not None and value != _looked_up(default, name)}
-    return _with_values(text, changed)
 
 
-def _without_password(url: str | None) -> str | None:
-    if url is None:
-        return None
-    address, mark, query = re.sub(r"^([^:/]+://[^:/@]*):[^@]*@", r"\1@", url).partition("?")
+def _of_environment(settings: Settings) -> dict[str, Any]:
+    """Return the values that the environment sets, by dotted name, as in a settings file."""
+    named = _flat(EnvSettingsSource(Settings)())
+    named.pop("home", None)
+    valid = json.loads(json.dumps(settings.model_dump(), default=_as_text))
+    return {name: value for name in named if (value := _looked_up(valid, name)) is not None}
+
+
+def _as_text(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _without_password(value: Any) -> Any:
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    address, mark, query = _PASSWORD.sub(r"\1", value).partition("?")
     kept = [part for part in query.split("&") if part.partition("=")[0] not in ("password", "sslpassword")]
     return address + (mark + "&".join(kept) if query and kept else "")
 
@@ -660,20 +707,35 @@ def _with_values(text: str, values: Mapping[str, Any]) -> str:
     tables: dict[str, dict[str, str]] = {}
     for name, value in values.items():
         table, _, key = name.rpartition(".")
-        tables.setdefault(table, {})[key] = f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        tables.setdefault(table, {})[key] = f"{key} = {_toml(value)}"
     lines: list[str] = []
     table, top = "", tables.pop("", {})
-    missing = dict(tables)
+    missing, missing_top = dict(tables), dict(top)
     for line in text.splitlines():
         setting = _SETTING.match(line)
         if header := _HEADER.match(line):
+            if not table:  # what has no table stands before the first one
+                lines += missing_top.values()
             table = header[1]
-            lines.append(line.removeprefix("# ") if table in tables else line)
+            if table not in top:
+                lines.append(line.removeprefix("# ") if table in tables else line)
             lines += missing.pop(table, {}).values()
+        elif table in top:
+            continue  # a list of tables that was set as a whole
         elif setting and setting[1] in (tables.get(table, {}) if table else top):
-            lines += [] if table else [top[setting[1]]]
+            lines += [] if table else [missing_top.pop(setting[1])]
         else:
             lines.append(line)
     for table, written in missing.items():
         lines += ["", f"[{table}]", *written.values()]
     return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML on one line."""
+    if isinstance(value, dict):
+        pairs = (f"{name} = {_toml(each)}" for name, each in value.items() if each is not None)
+        return "{ " + ", ".join(pairs) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)

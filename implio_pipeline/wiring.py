@@ -612,9 +612,10 @@ def init_home(home: Path, *, files: Mapping[str, str] | None = None) -> None:
         make_folder(folder)
     with closing(OpenHome(settings, is_new=True)) as opened:
         _refuse_buckets(opened)
+        if opened.ledger_bucket is not None:
+            location_of(opened.ledger_bucket)  # raises if it is not there
         opened.key_ring.make(HOME)
-        if opened.catalog.has_teams():
-            raise HomeExists("the database of the new home's catalog has the teams of another home")
+        opened.catalog.take_for_new_home()
         for name in settings.regions:
             opened.key_ring.make(Region(name))
         opened.server_files()

@@ -1,6 +1,7 @@
 """A new home stays where it was made: places that only `implio init` was told are in its settings, without secrets."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -59,7 +60,7 @@ def test_a_server_that_is_gone_is_an_error_and_no_new_catalog(home: Path, url: s
     assert list((home / "catalog").iterdir()) == []
 
 
-def test_every_place_of_the_environment_is_written_and_everything_else_stays_a_default(
+def test_every_setting_of_the_environment_is_written_and_everything_else_stays_a_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = {
@@ -71,13 +72,19 @@ def test_every_place_of_the_environment_is_written_and_everything_else_stays_a_d
         "REGIONS__ASIA__VAULT": "vault/asia",
         "REGIONS__ASIA__LOCATION": "JP",
         "DAGSTER__STORAGE": f"postgresql://dagster:{SECRET}@h/dagster",
+        "DAGSTER__BROKER": f"redis://:{SECRET}@redis:6379/0",
+        "DAGSTER__LAUNCHER": "celery",
+        "WORKERS__MOST": "4",
+        "API__TRUSTED_PROXIES": '["10.0.0.0/8"]',
+        "FIRST_DAY": "2024-05-01",
+        "PROCESSORS": '[{"name": "this machine", "location": "JP", "safeguards": "a decision on \\"adequacy\\""}]',
     }
     with monkeypatch.context() as patch:
         for name, value in told.items():
             patch.setenv(f"IMPLIO_{name}", value)
-        text = new_settings_text(Settings(home=tmp_path))
-    assert SECRET not in text
-    (tmp_path / SETTINGS_FILE).write_text(text)
+        written = new_settings_text(Settings(home=tmp_path))
+    assert SECRET not in written
+    (tmp_path / SETTINGS_FILE).write_text(written)
 
     settings = load_settings(tmp_path)
 
@@ -91,8 +98,15 @@ def test_every_place_of_the_environment_is_written_and_everything_else_stays_a_d
         *("s3://bucket/eu", told["REGIONS__EU__KEYS"], "vault/us", "vault/asia"),
         "JP",
     )
-    assert text.count("[regions.eu]") == text.count("[ledger]") == 1
-    assert "# rows_per_file" in text
+    assert settings.dagster.broker is not None
+    assert settings.dagster.broker.get_secret_value() == "redis://@redis:6379/0"
+    assert (settings.dagster.launcher, settings.workers.most, settings.first_day) == ("celery", 4, "2024-05-01")
+    assert [str(each) for each in settings.api.trusted_proxies] == ["10.0.0.0/8"]
+    assert [(each.name, each.safeguards) for each in settings.processors] == [
+        ("this machine", 'a decision on "adequacy"')
+    ]
+    assert written.count("[regions.eu]") == written.count("[ledger]") == 1
+    assert "# rows_per_file" in written
 
 
 def test_an_empty_database_is_not_the_homes_and_stays_empty(
@@ -216,26 +230,66 @@ def test_a_wrong_bucket_stops_init_before_there_are_keys_and_the_remedy_fits(
         assert "credentials" in told
     else:
         assert "bucket" in told
-    if setting != "LEDGER__URL":  # its bucket is looked at when the ledger is made
-        assert bucket in told
-        assert list((tmp_path / "keys").rglob("*.key")) == []
+    assert bucket in told
+    assert list((tmp_path / "keys").rglob("*.key")) == []
 
 
-def test_without_such_variables_the_settings_are_the_default_file(tmp_path: Path) -> None:
+def test_without_such_variables_the_settings_are_the_default_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in [name for name in os.environ if name.startswith("IMPLIO_")]:
+        monkeypatch.delenv(variable)
     default = Path(load_settings.__code__.co_filename).with_name("default_settings.toml")
 
     assert new_settings_text(Settings(home=tmp_path)) == default.read_text()
 
 
-def test_a_database_that_has_another_homes_teams_is_refused(
-    home: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("has_teams", [True, False])
+def test_a_database_of_another_home_is_refused(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_teams: bool
 ) -> None:
     monkeypatch.setenv(URL_VARIABLE, url)
+    init_home(tmp_path / "first")
+    if has_teams:
+        with open_home(tmp_path / "first") as opened:
+            add_team(opened, ADS, region=Region("eu"))
 
-    with pytest.raises(HomeExists, match="another home"):
+    with pytest.raises(HomeExists, match="another home") as refused:
         init_home(tmp_path / "second")
 
+    assert "another database" in refused.value.remedy
     assert not (tmp_path / "second" / SETTINGS_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("IMPLIO_CATALOGURL", "IMPLIO_CATALOG_URL"),
+        ("IMPLIO_LEDGER_URL", "IMPLIO_LEDGER__URL"),
+        ("IMPLIO_REGION__US__VAULT", "IMPLIO_REGIONS__…__VAULT"),
+        ("IMPLIO_WORKERS__MOSTS", "extra"),
+        ("IMPLIO_UNHEARD__OF", "is not a setting"),
+    ],
+)
+def test_a_variable_that_resembles_a_setting_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, meant: str
+) -> None:
+    monkeypatch.setenv(variable, "sqlite:////nowhere")
+
+    with pytest.raises(ValueError, match=rf"(?i){meant}"):
+        init_home(tmp_path / "home")
+
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("variable", ["IMPLIO_API_KEY", "IMPLIO_SERVICE_HOST", "IMPLIO_UNSEAL_KEY", "IMPLIO_API_PORT"])
+def test_variables_that_others_set_with_this_prefix_are_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    # Kubernetes tells each pod of a namespace where its services are: IMPLIO_API_PORT for one named `implio-api`.
+    monkeypatch.setenv(variable, "tcp://10.0.0.7:8443")
+
+    assert Settings(home=tmp_path).api.port == 8443
 
 
 def test_a_demo_never_removes_half_of_a_home(home: Path) -> None:

@@ -2,9 +2,10 @@
 
 import signal
 from calendar import day_abbr
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
@@ -13,6 +14,9 @@ from rich.text import Text
 from implio_pipeline.cli.arguments import ADMIN, WORK
 from implio_pipeline.cli.session import session_of
 from implio_pipeline.cli.tables import good, table
+
+if TYPE_CHECKING:
+    from implio_pipeline.settings import Settings
 
 app = typer.Typer()
 _jobs = typer.Typer(help="The recurring jobs of a home, and what starts each.", no_args_is_help=True)
@@ -25,27 +29,55 @@ def _init(
     home: Annotated[Path, typer.Argument(metavar="HOME", help="A new or empty folder.")],
 ) -> None:
     """Create a home: keys, ledger, catalog and watched folders."""
+    from implio_pipeline.settings import load_settings, named_by_environment  # noqa: PLC0415 -- as in `make_home`
+
     session = session_of(context)
     made = make_home(home)
+    settings = load_settings(made)
+    named = named_by_environment(settings)
     daemon, webserver = dagster_commands(made)
+    # In a bucket, who asks is the folder of the request's file.
+    inbox = f"{settings.inbox_place}/" if isinstance(settings.inbox_place, Path) else f"{settings.inbox_place}/NAME/"
     steps = (
         ("add a team", f"implio --home {made} team add TEAM --region eu"),
-        ("put its items into", f"{made}/landing/TEAM/"),
-        ("put requests into", f"{made}/requests/inbox/"),
+        ("put its items into", f"{settings.landing_place}/TEAM/"),
+        ("put requests into", inbox),
         ("run all jobs", daemon),
         ("open Dagster's UI", webserver),
         ("or run one by hand", f"implio --home {made} ingest"),
     )
     session.answer(
-        {"home": made, "daemon": daemon, "webserver": webserver},
+        {
+            "home": made,
+            "daemon": daemon,
+            "webserver": webserver,
+            "settings": list(named),
+            "passwordsFrom": [variable for variable in named.values() if variable],
+        },
         lambda: Group(
             good(f"Created a home in {made}"),
-            Text("  Back up keys/ and ledger/ apart from everything else. Without keys/ no item can be read.\n"),
-            Text("Next", style="bold"),
+            *(Text(f"  {line}") for line in (*_backup_words(settings), *_settings_words(named))),
+            Text("\nNext", style="bold"),
             *(Text.assemble((f"  {what:<21} ", "dim"), how) for what, how in steps),
         ),
         is_copied=True,
     )
+
+
+def _backup_words(settings: "Settings") -> Iterator[str]:
+    ledger = "ledger/" if isinstance(settings.ledger_place, Path) else settings.ledger_place
+    yield f"Back up keys/ and {ledger} apart from everything else."
+    if any(isinstance(address, Path) for address in settings.key_addresses.values()):
+        yield "Without keys/ no item can be read."
+    else:
+        yield "Without the root keys in the key service no item can be read."
+
+
+def _settings_words(named: Mapping[str, str | None]) -> Iterator[str]:
+    if named:
+        yield f"From the environment, implio.toml has {', '.join(named)}."
+    if variables := [variable for variable in named.values() if variable]:
+        yield f"It has no passwords: each process needs them from {', '.join(variables)}."
 
 
 def make_home(home: Path) -> Path:

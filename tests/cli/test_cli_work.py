@@ -6,6 +6,7 @@ import os
 import stat
 
 from support.catalogs import copy_home
+from support.servers import s3
 from typer.testing import CliRunner
 
 from implio_pipeline.cli import app
@@ -33,7 +34,29 @@ def test_init_makes_a_home_and_says_how_to_run_on_it(implio, tmp_path):
 def test_init_answers_programs(tmp_path):
     result = CliRunner().invoke(app, ["init", str(tmp_path / "home"), "--json"], catch_exceptions=False)
 
-    assert json.loads(result.stdout).keys() == {"home", "daemon", "webserver"}
+    assert json.loads(result.stdout).keys() == {"home", "daemon", "webserver", "settings", "passwordsFrom"}
+
+
+def test_init_names_what_it_wrote_and_where_passwords_and_files_are_expected(tmp_path, monkeypatch):
+    server = s3()
+    bucket = server.new_bucket()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("IMPLIO_LANDING__URL", f"s3://{bucket}/landing")
+    monkeypatch.setenv("IMPLIO_LEDGER__URL", f"s3://{bucket}/ledger")
+    monkeypatch.setenv("IMPLIO_REQUESTS__URL", f"s3://{bucket}/requests")
+    monkeypatch.setenv("IMPLIO_REQUESTS__REQUESTERS", '["helpdesk"]')
+    monkeypatch.setenv("IMPLIO_DAGSTER__BROKER", "redis://:zqzq-secret@redis:6379/0")
+
+    result = CliRunner().invoke(app, ["init", str(tmp_path / "home")], catch_exceptions=False)
+
+    said = " ".join(result.stdout.split())
+    assert f"Back up keys/ and s3://{bucket}/ledger apart" in said
+    assert "dagster.broker, landing.url, ledger.url" in said
+    assert "each process needs them from IMPLIO_DAGSTER__BROKER." in said
+    assert f"put its items into s3://{bucket}/landing/TEAM/" in said
+    assert f"put requests into s3://{bucket}/requests/NAME/" in said
+    assert "zqzq-secret" not in said
 
 
 def test_a_team_is_made_in_its_region(cli):

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from implio_pipeline.domain.audit import AuditFinding
 from implio_pipeline.domain.checkup import Finding, Level
-from implio_pipeline.domain.errors import CatalogNewer, CatalogOutdated, KeyMissing
+from implio_pipeline.domain.errors import BackupForgotten, CatalogNewer, CatalogOutdated, HomeExists, KeyMissing
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.replan import is_outdated, replan
 from implio_pipeline.ports.catalog import Catalog
@@ -187,10 +187,28 @@ class SqlCatalog(Catalog):
             most_rows=None if is_thorough else _QUICK_SCRUB_ROWS,
         )
 
-    def has_teams(self) -> bool:
-        """Return whether there is any team. No row is checked: another home's rows have MACs of another key."""
+    def take_for_new_home(self) -> None:
+        """Make the key that authenticates the catalog's rows, as the sign that the database is this home's.
+
+        Raises:
+            HomeExists: the database is another home's: it has teams, or a key that this home's root keys do not open.
+        """
         with database.reading(self._engine) as connection:
-            return connection.scalar(select(teams.c.team).limit(1)) is not None
+            is_new = RowMacs.is_new(connection)
+        made = RowMacs.new_key(self._engine) if is_new else None
+        with database.writing(self._engine) as connection:
+            RowMacs.store_key(connection, made)
+        with database.reading(self._engine) as connection:
+            is_anothers = connection.scalar(select(teams.c.team).limit(1)) is not None
+            try:
+                RowMacs.of(connection)
+            except (KeyMissing, BackupForgotten):
+                is_anothers = True
+        if is_anothers:
+            raise HomeExists(
+                "the database of the new home's catalog is that of another home",
+                remedy="Name another database in IMPLIO_CATALOG_URL: each home has its own.",
+            )
 
     def server(self) -> Server | None:
         """Return the database server; `None` on SQLite."""
