@@ -102,6 +102,9 @@ _HOME_FOLDERS = ("catalog", "tmp", "keys")
 """The folders that every home has, wherever its objects are."""
 
 
+_SET_ASIDE = "files set aside"
+
+
 class OpenHome:
     """An open home: its settings and its stores. It is also the `Services` that flows use.
 
@@ -244,7 +247,7 @@ class OpenHome:
         places = {
             "landing files": settings.landing_place,
             "request files": settings.inbox_place,
-            "files set aside": settings.set_aside_place,
+            _SET_ASIDE: settings.set_aside_place,
             "exports": settings.exports_place,
         }
         return {
@@ -434,18 +437,20 @@ class OpenHome:
                 lambda: check_clock(self.clock.now(), newest=self.catalog.newest_reading(), bounds=self.clock_bounds)
             ),
         )
-        for region, ring in self.key_ring.services.items():
-            yield Checkup(about=f"Root keys of {region}", examine=ring.findings)
+        for region in settings.key_addresses:
+            yield Checkup(about=f"Root keys of {region}", examine=partial(self.key_ring.findings, region))
         # 2. This machine.
         yield Checkup(
             about="Folders of the home",
-            examine=lambda: check_folders([home, *_folders_of(settings)]),
+            examine=lambda: check_folders([home, *_folders_of(settings), *_key_folders_of(settings)]),
         )
         for region, place in self.vault_places.items():
             if not isinstance(place, ObjectFolder):
                 yield Checkup(about=f"Bucket of region {region}", examine=partial(_bucket_findings, place, self.clock))
         for name, bucket in self.buckets.items():
-            yield Checkup(about=f"Bucket of {name}", examine=partial(_bucket_findings, bucket, self.clock))
+            is_clear = bucket is not self.buckets.get(_SET_ASIDE)
+            examine = partial(check_bucket, bucket, now=self.clock.now, has_clear_files=is_clear)
+            yield Checkup(about=f"Bucket of {name}", examine=examine)
         yield Checkup(about="Disk", examine=lambda: check_disk(home))
         yield Checkup(
             about="Certificate of the API server",
@@ -660,6 +665,10 @@ def _folders_of(settings: Settings) -> list[Path]:
     urls += [region.vault for region in settings.regions.values()]
     below = [settings.home / name for name in _HOME_FOLDERS]
     return below + [settings.below(Path(url)) for url in urls if not is_bucket(url)]
+
+
+def _key_folders_of(settings: Settings) -> list[Path]:
+    return [Path(address) for address in settings.key_addresses.values() if isinstance(address, Path)]
 
 
 def _refuse_misplaced(opened: OpenHome) -> None:

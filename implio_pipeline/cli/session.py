@@ -36,7 +36,7 @@ _PIPED_WIDTH = 160
 
 def _console(*, is_stderr: bool) -> Console:
     stream = sys.stderr if is_stderr else sys.stdout
-    width = None if stream.isatty() else max(_PIPED_WIDTH, get_terminal_size().columns)
+    width = None if stream.isatty() else get_terminal_size((_PIPED_WIDTH, 24)).columns
     return Console(file=stream, highlight=False, width=width)
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from implio_pipeline.domain.checkup import Finding, Level
 from implio_pipeline.domain.waiting import WaitCause, WaitingKind, why_waiting
-from implio_pipeline.stores.dagster_state import orchestration_facts
+from implio_pipeline.stores.dagster_state import orchestration_facts, refuses_login
 
 _ASK_SECONDS = 3.0
 _NEEDED_RIGHTS = (("create", "jobs"), ("get", "jobs"), ("delete", "jobs"), ("list", "pods"))
@@ -38,14 +38,17 @@ def check_storage(home: Path, url: str | None, *, catalog_url: str, now: datetim
         )
     facts = orchestration_facts(home, url)
     if facts is None:
+        if url is not None and refuses_login(url):
+            yield Finding(
+                code="dagster-storage-unreachable",
+                what=f"Dagster's storage at {_shown(url)} cannot be reached, or refuses the role or its password",
+                remedy="Check the server and dagster.storage: host, port, role, database and password.",
+            )
+            return
         yield Finding(
-            code="dagster-storage-unreachable",
-            what="Dagster's storage cannot be read" if url is None else f"no Dagster storage at {_shown(url)}",
-            remedy=(
-                "Start `dagster-daemon` once, which makes its tables."
-                if url is None
-                else "Check the address, the password and the rights of dagster.storage; the daemon makes its tables."
-            ),
+            code="dagster-storage-empty",
+            what="Dagster's storage cannot be read" if url is None else f"no tables of Dagster at {_shown(url)}",
+            remedy="Start `dagster-daemon` once, which makes its tables.",
         )
         return
     cause = why_waiting(WaitingKind.LANDING_FILE, facts, now=now)

@@ -76,8 +76,7 @@ def _rows(path: Path, query: str) -> list[tuple[Any, ...]]:
 def _read_postgres(url: str) -> _Found | None:
     import psycopg2  # noqa: PLC0415 -- dagster-postgres brings it; a home on one machine needs neither
 
-    scheme, _, place = url.partition("://")
-    dsn = f"{scheme.partition('+')[0]}://{place}"
+    dsn = _dsn(url)
     try:
         with closing(psycopg2.connect(dsn, connect_timeout=5)) as connection, connection.cursor() as cursor:
             found = []
@@ -87,6 +86,22 @@ def _read_postgres(url: str) -> _Found | None:
     except psycopg2.Error:
         return None
     return *found, SessionSigns(dsn).is_dead
+
+
+def refuses_login(url: str) -> bool:
+    """Return whether Dagster's PostgreSQL database cannot be reached, or refuses the role or its password."""
+    import psycopg2  # noqa: PLC0415 -- as in `_read_postgres`
+
+    try:
+        psycopg2.connect(_dsn(url), connect_timeout=5).close()
+    except psycopg2.Error:
+        return True
+    return False
+
+
+def _dsn(url: str) -> str:
+    scheme, _, place = url.partition("://")
+    return f"{scheme.partition('+')[0]}://{place}"
 
 
 def _instant(at: str | datetime) -> datetime:

@@ -59,7 +59,7 @@ FAULTS: dict[str, Callable[[Path], object]] = {
     "private-key-open-to-others": lambda home: (home / "keys" / "tls" / "server-key.pem").chmod(0o644),
     "certificate-invalid": lambda home: (home / "keys" / "tls" / "server.pem").write_text("no certificate"),
     "dagster-file-missing": lambda home: (home / "workspace.yaml").unlink(),
-    "dagster-storage-unreachable": lambda home: shutil.rmtree(home / "dagster"),
+    "dagster-storage-empty": lambda home: shutil.rmtree(home / "dagster"),
 }
 
 
@@ -107,6 +107,43 @@ def test_a_catalog_that_cannot_be_reached_hides_no_other_fault(folder: Path, mon
 
     assert code == ExitCode.NOT_VERIFIED
     assert {"folder-open-to-others", "no-daemon"} < set(found)
+
+
+def test_one_cause_is_told_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMPLIO_CATALOG_URL", f"postgresql+psycopg://us:{SECRET}@127.0.0.1:{free_port()}/db")
+
+    done = CliRunner().invoke(app, ["--home", str(folder), "doctor"])
+
+    assert SECRET not in done.output
+    assert done.stdout.count("✗") == done.stdout.count("cannot be reached") == 1
+    assert "✓ Root keys of eu" in done.stdout
+    assert "belong together" not in done.stdout
+
+
+@pytest.mark.parametrize("is_reached", [True, False])
+def test_a_storage_of_dagster_that_refuses_and_an_empty_one_are_told_apart(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_reached: bool
+) -> None:
+    url = make_url(new_database(is_empty=True))
+    wrong = url.set(username="nobody", password=SECRET)
+    monkeypatch.setenv("IMPLIO_DAGSTER__STORAGE", (url if is_reached else wrong).render_as_string(hide_password=False))
+
+    _, found = examined(folder)
+
+    code = "dagster-storage-empty" if is_reached else "dagster-storage-unreachable"
+    assert code in found
+    assert ("daemon" in found[code]["remedy"]) == is_reached
+    assert ("password" in found[code]["remedy"]) != is_reached
+
+
+def test_root_keys_in_a_folder_are_tried(folder: Path) -> None:
+    for key in (folder / "keys" / "us").iterdir():
+        key.unlink()
+
+    code, found = examined(folder)
+
+    assert code == ExitCode.NOT_VERIFIED
+    assert "key-missing" in found
 
 
 def test_dagster_may_not_share_the_catalogs_database(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -347,15 +347,17 @@ def test_two_regions_never_share_a_prefix_of_a_bucket(closed_home: Path, proxy: 
 # ---- the checkup
 
 
-def codes(home: Home, *, but: Level = Level.GOOD) -> set[str]:
+def codes(home: Home, *, but: Level = Level.GOOD, has_clear_files: bool = True) -> set[str]:
     place = home.opened.vault_places[Region("eu")]
     assert isinstance(place, ObjectBucket)
     place._timeouts = Timeouts(connect_seconds=5, call_seconds=20, retries=0, retry_seconds=5)
-    return {each.code for each in check_bucket(place, now=lambda: datetime.now(UTC)) if each.level is not but}
+    found = check_bucket(place, now=lambda: datetime.now(UTC), has_clear_files=has_clear_files)
+    return {each.code for each in found if each.level is not but}
 
 
 def test_the_checkup_of_a_good_bucket_only_advises(home: Home) -> None:
     assert codes(home) == {"bucket-not-encrypted", "bucket-keeps-uploads"}
+    assert codes(home, has_clear_files=False) == {"bucket-keeps-uploads"}
     assert objects(home) == []  # what it tried with is gone
 
 

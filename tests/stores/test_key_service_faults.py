@@ -10,6 +10,7 @@ from support.clock import NOW
 from support.key_services import Proxy, kms_address, proxy, transit_address
 from support.servers import ROOT_TOKEN, kms, start_transit, transit
 
+from implio_pipeline.domain.checkup import Level
 from implio_pipeline.domain.errors import (
     ClassNotGranted,
     ImplioError,
@@ -243,6 +244,16 @@ def test_findings_name_what_is_wrong_and_the_permission_that_is_missing(monkeypa
     assert not [each for each in found if f"{address.name}-content" in each.what], "nothing is wrong with it"
     nobody = TransitKeyRing(EU, TransitAddress("http://127.0.0.1:9", "transit", "x"), backoff_seconds=0.01)
     assert [each.code for each in nobody.findings()] == ["key-service-unavailable"]
+
+
+def test_a_root_token_is_one_finding_whatever_it_may_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = TransitKeyRing(EU, transit_address(monkeypatch))
+    ring.make(EU)
+
+    (found,) = set(ring.findings())
+
+    assert (found.code, found.level) == ("permission-wide", Level.ADVICE)
+    assert "root token" in found.what
 
 
 def test_findings_of_kms_name_missing_keys_and_find_nothing_wrong_with_new_ones(

@@ -13,9 +13,18 @@ _CONTEXT = "doctor"
 
 
 def examine(checkups: Iterable[Checkup]) -> Iterator[CheckedPart]:
-    """Yield what each checkup finds, in order. One that fails ends with its failure as a finding."""
+    """Yield what each checkup finds, in order. One that fails ends with its failure as a finding.
+
+    What was said of an earlier part is not said again: a server that is down makes several checkups fail alike. A part
+    of which nothing else is to be said is left out.
+    """
+    said: set[Finding] = set()
     for each in checkups:
-        yield CheckedPart(about=each.about, findings=tuple(_findings(each)))
+        found = tuple(_findings(each))
+        new = tuple(finding for finding in dict.fromkeys(found) if finding not in said)
+        said.update(found)
+        if new or not found:
+            yield CheckedPart(about=each.about, findings=new)
 
 
 def refusals(*checks: Callable[[], object]) -> Iterator[Finding]:

@@ -264,7 +264,7 @@ def refused(error: BaseException | None) -> CatalogUnavailable:
 
     It quotes what libpq says of the server: host, port, role and database, but never a password.
     """
-    said = _SERVER_SAID.search(" ".join(str(error).split()))
+    said = _SERVER_SAID.search(" ".join(str(error).split()).partition(" Is the server running")[0])
     if said is None:
         return CatalogUnavailable("the catalog's database does not answer")
     return CatalogUnavailable(

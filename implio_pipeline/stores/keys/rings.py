@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from implio_pipeline.domain.checkup import Finding
 from implio_pipeline.domain.errors import KeyMissing
 from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.key_addresses import KeyAddress, KmsAddress, TransitAddress
-from implio_pipeline.domain.keys import KeyContext, region_of
+from implio_pipeline.domain.keys import KeyContext, region_of, root_key_names
 from implio_pipeline.ports.keychain import KeyRing
 from implio_pipeline.stores.keys.ring import LocalKeyRing
+from implio_pipeline.stores.keys.service_findings import tried
 
 if TYPE_CHECKING:
     from implio_pipeline.stores.keys.aws_kms import KmsKeyRing
@@ -85,10 +87,12 @@ class RegionalKeyRing(KeyRing):
         # The local ring is called even without keys: it then finishes what a crash interrupted.
         return done | self._local.retire(each for each in listed if region_of(each) not in self._services)
 
-    @property
-    def services(self) -> "Mapping[Region, KmsKeyRing | TransitKeyRing]":
-        """The rings in key services, by region."""
-        return self._services
+    def findings(self, region: Region) -> list[Finding]:
+        """Return what is wrong with the root keys of a region; nothing is changed."""
+        service = self._services.get(region)
+        if service is not None:
+            return service.findings()
+        return [found for name in root_key_names(region) for found in tried(self._local, region, name)]
 
     def close(self) -> None:
         """Close the connections to key services."""

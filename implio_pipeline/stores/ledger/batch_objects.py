@@ -260,7 +260,7 @@ def check_lock(place: ObjectBucket) -> Iterator[Finding]:
             level=Level.ADVICE,
         )
         return
-    spans = [f"{rule[name]} {name.lower()}" for name in ("Days", "Years") if rule.get(name)]
+    spans = [_counted(rule[name], unit) for name, unit in (("Days", "day"), ("Years", "year")) if rule.get(name)]
     if rule.get("Mode") != "COMPLIANCE":
         yield Finding(
             code="ledger-lock-weak",
@@ -274,3 +274,7 @@ def check_lock(place: ObjectBucket) -> Iterator[Finding]:
         what=f"{url} keeps every batch for {', '.join(spans)}; nobody can lift that",
         level=Level.GOOD,
     )
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

@@ -49,7 +49,9 @@ def location_of(place: ObjectBucket) -> str | None:
     return {"EU": "eu-west-1", None: "us-east-1" if is_aws else None}.get(constraint, constraint)
 
 
-def check_bucket(place: ObjectBucket, *, now: Callable[[], datetime], may_lock: bool = False) -> Iterator[Finding]:
+def check_bucket(
+    place: ObjectBucket, *, now: Callable[[], datetime], may_lock: bool = False, has_clear_files: bool = False
+) -> Iterator[Finding]:
     """Examine a bucket: that it answers, its clock, every permission, and its settings.
 
     Args:
@@ -57,6 +59,7 @@ def check_bucket(place: ObjectBucket, *, now: Callable[[], datetime], may_lock: 
         now: This machine's clock.
         may_lock: Whether locks and versions are meant to be there, as for the ledger. Then no permission to delete is
             tried.
+        has_clear_files: Whether files with items are in it that we do not encrypt, such as landing files.
     """
     # 1. Without an answer there is nothing to examine.
     try:
@@ -77,7 +80,8 @@ def check_bucket(place: ObjectBucket, *, now: Callable[[], datetime], may_lock: 
         yield from _locks(place)
     yield from _permissions(place, may_lock=may_lock)
     # 3. What else protects or endangers the objects.
-    yield from _encryption(place)
+    if has_clear_files:
+        yield from _encryption(place)
     yield from _public_access(place)
     yield from _lifecycle(place, may_lock=may_lock)
 
@@ -196,7 +200,7 @@ def _encryption(place: ObjectBucket) -> Iterator[Finding]:
         yield Finding(
             code="bucket-not-encrypted",
             what=f"{place.address.url} does not encrypt objects at rest",
-            remedy="Switch default encryption on: landing files, request files and some exports are in clear.",
+            remedy="Switch default encryption on: the files in it are in clear.",
             level=Level.ADVICE,
         )
 
