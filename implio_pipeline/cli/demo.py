@@ -119,7 +119,8 @@ def _quiet() -> Iterator[None]:
 
 def tell(story: Story, opened: "OpenHome", *, items: int, days: int) -> dict[str, Any]:
     """Run the demo in an open home, and return its result; `isProven` says whether it succeeded."""
-    story.show(Text.assemble(("implio demo", "bold"), (f"  in {story.home}", "dim")))
+    stays = story.tick is demo_steps.tick
+    story.show(Text.assemble(("implio demo", "bold"), (f"  in {story.home}" if stays else "", "dim")))
     plan = _land(story, opened, items=items, days=days)
     story.head("Dagster's sensor sees the files and starts one run for each team")
     with story.timed("ingest", "Ingesting"):
@@ -128,12 +129,13 @@ def tell(story: Story, opened: "OpenHome", *, items: int, days: int) -> dict[str
     probes = story.probes = demo_steps.probes_of(plan)
     before, had = team_sums(opened), demo_steps.counted(story.home, probes)
     _request(story, opened, plan)
-    _retain(story)
+    _retain(story, days)
     after, have = team_sums(opened), demo_steps.counted(story.home, probes)
     _compare(story, before, after, probes, had, have)
     entries = sorted(opened.ledger.newest_first(WholeReceipt), key=lambda each: (each.signed_at, each.sequence))
     story.head("Receipts")
-    story.show(receipts_table(entries))
+    story.show(receipts_table(entries, is_brief=True))
+    story.show(Text("  erased: items and rejected items; queue: their entries in moderation queues", style="dim"))
     return _prove(story, opened, probes, have, entries)
 
 
@@ -168,10 +170,10 @@ def _request(story: Story, opened: "OpenHome", plan: DemoPlan) -> None:
     story.show(good(f"Hidden, rewritten, verified, shredded in {story.seconds['erase']} s ({count(runs, 'run')})"))
 
 
-def _retain(story: Story) -> None:
+def _retain(story: Story, days: int) -> None:
     story.head("acme shortens its retention; the nightly schedules apply it")
     with Session(home=story.home, is_json=True).open_home() as opened:
-        policy = demo_steps.shorten_retention(opened)
+        policy = demo_steps.shorten_retention(opened, days)
         due = demo_steps.overdue(opened)
         today = opened.clock.now().date()
     with story.timed("retain", "Removing overdue items"):

@@ -43,7 +43,6 @@ _KEPT = frozenset({"samples", "README.md", ".gitignore"})
 _ACME, _GLOBEX, _LEAVER = "acme", "globex", "leaver"
 _REGIONS = {_ACME: "eu", _GLOBEX: "us", _LEAVER: "us"}
 _LEAVER_ITEMS, _LEAVER_DAYS = 280, 14
-_POLICY = RetentionPolicy(keep_days=60, by_outcome={"refused": 30})
 _TASKS = 2
 _SETTLE_SECONDS = 2.2
 """A younger request file may still be being written, so the inbox does not read it yet."""
@@ -195,10 +194,11 @@ def approve_leaving(services: Services) -> int:
     return sum(request.kind is RequestKind.TEAM for request in waiting)
 
 
-def shorten_retention(services: Services) -> RetentionPolicy:
-    """Give acme a retention policy by which some of its items are overdue."""
-    services.catalog.teams.set_policy(TeamId(_ACME), _POLICY)
-    return _POLICY
+def shorten_retention(services: Services, days: int) -> RetentionPolicy:
+    """Give acme a retention policy by which items of the first third of these days are overdue, refused ones sooner."""
+    policy = RetentionPolicy(keep_days=2 * days // 3, by_outcome={"refused": days // 3})
+    services.catalog.teams.set_policy(TeamId(_ACME), policy)
+    return policy
 
 
 def overdue(services: Services) -> OverduePreview:

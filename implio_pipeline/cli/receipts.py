@@ -25,6 +25,7 @@ from implio_pipeline.verify import Finding, check_chains, check_folder, check_re
 if TYPE_CHECKING:
     from implio_pipeline.wiring import OpenHome
 
+_BRIEF_ID = 8
 app = typer.Typer()
 _receipts = typer.Typer(help="Signed receipts: what was erased, and their verification.", no_args_is_help=True)
 app.add_typer(_receipts, name="receipts", rich_help_panel=READ)
@@ -219,18 +220,23 @@ def _entry(opened: "OpenHome", request_id: RequestId) -> LedgerEntry[Receipt]:
     return entry
 
 
-def receipts_table(entries: Iterable[LedgerEntry[Receipt]]) -> RenderableType:
-    """Return receipts as one table."""
+def receipts_table(entries: Iterable[LedgerEntry[Receipt]], *, is_brief: bool = False) -> RenderableType:
+    """Return receipts as one table; if brief, with the beginnings of request ids."""
+    receipts = [entry.statement for entry in entries]
+    is_held_back = any(each.outcome.withheld for each in receipts)
 
     def row(receipt: Receipt) -> list[object]:
         outcome, erased = receipt.outcome, receipt.erased
         erased_at = receipt.erased_at if outcome.erased and receipt.erased_at else "nothing erased"
-        head: list[object] = [receipt.request_id, receipt.team, receipt.kind, outcome.erased, outcome.withheld]
-        return [*head, erased.queue_entries, erased.files, erased.keys_destroyed, erased_at]
+        request_id = receipt.request_id[:_BRIEF_ID] if is_brief else receipt.request_id
+        head: list[object] = [request_id, receipt.team, receipt.kind, outcome.erased]
+        held_back: list[object] = [outcome.withheld] if is_held_back else []
+        return [*head, *held_back, erased.queue_entries, erased.files, erased.keys_destroyed, erased_at]
 
+    held_back = ("held back",) if is_held_back else ()
     return table(
-        ("request", "team", "kind", "erased", "held back", "queue", "files", "keys", "erased at"),
-        (row(entry.statement) for entry in entries),
+        ("request", "team", "kind", "erased", *held_back, "queue", "files", "keys", "erased at"),
+        map(row, receipts),
         spare=("erased at", "keys", "files", "queue"),
     )
 

@@ -185,7 +185,7 @@ def test_a_lock_that_is_held_for_too_long_ends_the_wait(postgres: str) -> None:
     catalog = open_catalog(postgres, OneKey(), FEW)
     add_team(catalog, ADS)
 
-    with writing(catalog._engine) as holder:
+    with catalog._engine.begin() as holder:  # another process
         holder.execute(text("SELECT 1 FROM teams FOR UPDATE"))
         with pytest.raises(CatalogUnavailable, match="55P03"):
             commit_files(catalog, sealed_file())
