@@ -20,8 +20,8 @@ _REMEDIES: Mapping[str, str] = {
     "team-unknown": "Run `implio team list`, or make it with `implio team add TEAM --region REGION`.",
     "home-missing": "Run `implio init HOME`, then pass --home or set IMPLIO_HOME.",
     "catalog-tampered": (
-        "Run `implio audit` to name every such row, keep a copy of the catalog for the investigation, "
-        "then restore a backup of it and run `implio restore`."
+        "Keep a copy of the catalog for the investigation, then restore a backup of it and run `implio restore`; "
+        "if the catalog can still be opened, `implio audit` names every altered row."
     ),
     "api-key-refused": (
         "Send a valid key of the team in one X-Api-Key header; "
