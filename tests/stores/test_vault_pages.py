@@ -28,6 +28,7 @@ from implio_pipeline.stores.vault import vault as vault_module
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.encoding import (
     decode,
+    decode_clear,
     encode,
     encode_empty_row,
     encode_in_clear,
@@ -64,6 +65,9 @@ class Keyed:
         words = [name for name in word_columns(self.kind) if columns is None or name in columns]
         return decode(octets, file_id=self.file_id, raw=self.raw, columns=columns, dictionaries=words)
 
+    def decode_clear(self, octets: bytes) -> pa.Table:
+        return decode_clear(octets, kind=self.kind)
+
     def whole(self, octets: bytes | memoryview) -> pa.Table:
         return decode(octets, file_id=self.file_id, raw=self.raw)
 
@@ -77,7 +81,7 @@ def rewritten(old: SealedPages, before: Keyed, after: Keyed, kept: Rows) -> memo
     return without_rows(
         old,
         plan,
-        surgery.decode_pages(old, plan.rows, plan.touched, before.decode),
+        surgery.decode_pages(old, plan.touched, before.decode_clear),
         skeleton=after.skeleton(),
         decode=before.decode,
         encode=partial(encode_in_clear, kind=before.kind),
@@ -86,7 +90,7 @@ def rewritten(old: SealedPages, before: Keyed, after: Keyed, kept: Rows) -> memo
 
 def is_proven(old: SealedPages, new: bytes | memoryview, before: Keyed, after: Keyed, kept: Rows) -> bool:
     plan = surgery.plan_pages(page_rows(old), kept)
-    touched = decode_pages(old, plan.rows, plan.touched, before.decode)
+    touched = decode_pages(old, plan.touched, before.decode_clear)
     try:
         return is_without_rows(
             old, after.apart(new), np.flatnonzero(~kept), touched, decode_old=before.decode, decode_new=after.decode

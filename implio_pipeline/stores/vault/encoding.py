@@ -110,6 +110,19 @@ def _encoded(tables: Sequence[pa.Table], kind: FileKind, *, page_rows: int | Non
     return sink.getvalue()
 
 
+def decode_clear(octets: bytes, *, kind: FileKind) -> pa.Table:
+    """Return the rows of a file in clear that was made in memory; words as dictionaries.
+
+    Raises:
+        FileTampered: it does not parse.
+    """
+    try:
+        file = pq.ParquetFile(pa.BufferReader(octets), pre_buffer=False, read_dictionary=list(word_columns(kind)))
+        return file.read()
+    except (OSError, pa.ArrowException):
+        raise FileTampered("pages of a file do not decode") from None
+
+
 def decode(
     content: bytes | memoryview,
     *,

@@ -45,7 +45,7 @@ from implio_pipeline.domain.ids import (
     sensitive,
 )
 from implio_pipeline.domain.moderation import DEFAULT_QUEUE, QueueEntry
-from implio_pipeline.domain.scope import Coverage, Rule, coverage_of
+from implio_pipeline.domain.scope import Coverage, Rule, TaskRule, coverage_of
 from implio_pipeline.ports.vault import Disclosed, FileLook, Vault
 from implio_pipeline.stores.keys.keychain import TeamKeychain
 from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
@@ -53,6 +53,7 @@ from implio_pipeline.stores.vault.describe import describe, measure, users_misse
 from implio_pipeline.stores.vault.encoding import (
     ENCRYPTED_MAGIC,
     decode,
+    decode_clear,
     encode,
     encode_empty_row,
     encode_in_clear,
@@ -141,7 +142,7 @@ class EncryptedVault(Vault):
             #    nothing is written. Of a large file, only what rules compare is read at first.
             content = self._content(work.sealed)
             is_large = has_pages(file.rows, page_rows=self._bounds.page_rows)
-            rows = self._decoded(work.sealed, content, rule_columns(file.kind) if is_large else None)
+            rows = self._decoded(work.sealed, content, _compared_columns(work) if is_large else None)
             found = _rows_to_erase(rows, work)
             erased = int(found.mask.sum())
             matched = dict(zip((named.request_id for named in work.named_rules), found.counts, strict=True))
@@ -199,7 +200,7 @@ class EncryptedVault(Vault):
             plan = plan_pages(page_rows(old), ~erased)
             if not is_cheaper_by_page(touched=len(plan.touched), pages=len(plan.rows)):
                 return None
-            touched = decode_pages(old, plan.rows, plan.touched, before.decode)
+            touched = decode_pages(old, plan.touched, partial(decode_clear, kind=file.kind))
             after, written = self._write_pages(old, plan, touched, before, rows)
         except Unsuitable:
             return None
@@ -207,7 +208,7 @@ class EncryptedVault(Vault):
         try:
             stored = self._stored_again(after.file, written)
             behind = _Paged(after.file, self._keychain.file_keys(file.team, after.keys))
-            again = self._decoded(after, stored, rule_columns(file.kind))
+            again = self._decoded(after, stored, _compared_columns(work))
         except Exception:
             self._discard_unlisted(after.file)
             raise
@@ -612,6 +613,13 @@ def _naming(file: VaultFile) -> Iterator[None]:
     except ImplioError as error:
         fault_of(error, about=file.file_id, day=file.day)
         raise
+
+
+def _compared_columns(work: FileWork) -> list[str]:
+    """Return the columns that the rules of some work compare, and that describe a file. Task ids are long."""
+    rules = [named.rule for named in work.named_rules] + [hold.rule for hold in work.holds]
+    has_tasks = any(isinstance(rule, TaskRule) for rule in rules)
+    return [name for name in rule_columns(work.sealed.file.kind) if has_tasks or name != "task_id"]
 
 
 def _rows_to_erase(rows: pa.Table, work: FileWork) -> Match:

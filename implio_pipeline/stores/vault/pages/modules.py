@@ -14,7 +14,7 @@ import os
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
 from typing import Any
@@ -205,6 +205,8 @@ class SealedPages:
     sealer: Sealer
     """Opens and seals the footer."""
     leaves: tuple[Leaf, ...]
+    _opened: dict[tuple[int, int, int], bytes] = field(default_factory=dict, repr=False)
+    """What was opened. Surgery and proof open the same pages."""
 
     @property
     def rows(self) -> int:
@@ -214,11 +216,11 @@ class SealedPages:
 
     def header(self, leaf: Leaf, page: int) -> bytes:
         """Return the octets of the header of a data page."""
-        return leaf.sealer.open(self._module(leaf, page, 0), Module.DATA_PAGE_HEADER, leaf.number, page)
+        return self._open(leaf, page, 0, Module.DATA_PAGE_HEADER)
 
     def body(self, leaf: Leaf, page: int) -> bytes:
         """Return the octets of a data page, decrypted and still compressed."""
-        return leaf.sealer.open(self._module(leaf, page, 1), Module.DATA_PAGE, leaf.number, page)
+        return self._open(leaf, page, 1, Module.DATA_PAGE)
 
     def dictionary(self, leaf: Leaf) -> tuple[bytes, bytes]:
         """Return the octets of the header and the body of a column's dictionary."""
@@ -239,6 +241,12 @@ class SealedPages:
         begins.append(self.footer_begin)
         sealed = [leaf.chunk[CHUNK_METADATA].value[_LENGTH : _LENGTH + _NONCE] for leaf in self.leaves]
         return sealed + [bytes(self.octets[begin + _LENGTH : begin + _LENGTH + _NONCE]) for begin in begins]
+
+    def _open(self, leaf: Leaf, page: int, part: int, module: Module) -> bytes:
+        place = (leaf.number, page, part)
+        if (known := self._opened.get(place)) is None:
+            known = self._opened[place] = leaf.sealer.open(self._module(leaf, page, part), module, leaf.number, page)
+        return known
 
     def _module(self, leaf: Leaf, page: int, part: int) -> memoryview:
         first = _MODULES_A_PAGE * (page + leaf.has_dictionary) + part

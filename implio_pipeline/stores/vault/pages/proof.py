@@ -5,16 +5,17 @@ which pages were copied. Both share `modules.py`. So Arrow opens the new file to
 every page that was changed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from implio_pipeline.stores.vault.pages import modules as m
 from implio_pipeline.stores.vault.pages.modules import Leaf, SealedPages
-from implio_pipeline.stores.vault.pages.surgery import Decode, decode_pages, page_rows
+from implio_pipeline.stores.vault.pages.surgery import Decode, decode_sealed_pages, page_rows
 
 Numbers = npt.NDArray[np.int64]
 """Row numbers, in ascending order."""
@@ -66,7 +67,7 @@ class _Comparison:
             for begin, end in pairwise(accumulate(self._old_rows, initial=0))
         ]
         numbers = [page for page, rows in enumerate(self._erased_of) if len(rows)]
-        self._touched = dict(zip(numbers, map(_dense, touched), strict=False))
+        self._touched = dict(zip(numbers, touched, strict=False))
         self._has_all_touched = [page.num_rows for page in touched] == [self._old_rows[page] for page in numbers]
         # Old and new numbers of pages of which rows are left.
         left = [page for page, count in enumerate(self._old_rows) if len(self._erased_of[page]) < count]
@@ -96,9 +97,10 @@ class _Comparison:
             return False
         # 4. Changed pages have the rows that must be left.
         numbers = [after for _, after in self._changed]
-        changed = [_dense(page) for page in decode_pages(self._new, self._new_rows, numbers, self._decode_new)]
+        changed = decode_sealed_pages(self._new, self._new_rows, numbers, self._decode_new)
         for page, (before, _) in zip(changed, self._changed, strict=True):
-            if not page.equals(_between(self._touched[before], self._erased_of[before])):
+            expected = _between(self._touched[before], self._erased_of[before])
+            if not page.drop_columns(encoded_again).equals(expected.drop_columns(encoded_again)):
                 return False
         # 5. No dictionary has a value that only erased rows had.
         return not any(self._keeps_a_value(leaf.path[0], changed) for leaf in self._new.leaves if leaf.has_dictionary)
@@ -120,17 +122,27 @@ class _Comparison:
         return bool(after.equals(_between(before, self._erased)))
 
     def _keeps_a_value(self, name: str, changed: Sequence[pa.Table]) -> bool:
-        erased = set[str | None]()
+        # 1. A value that a kept row of the changed pages has may stay. This is so for nearly all.
+        suspected = set[str | None]()
         for page, rows in self._touched.items():
-            erased |= set(rows[name].take(pa.array(self._erased_of[page])).to_pylist())
-        suspected = erased - {None}
+            suspected |= set(rows[name].take(pa.array(self._erased_of[page])).to_pylist())
+        suspected.discard(None)
         for rows in changed:
-            suspected -= set(rows[name].unique().to_pylist())
+            if suspected:
+                suspected -= set(_found(rows[name], suspected))
         if not suspected:
             return False
+        # 2. For the other values, look at the whole column and at the dictionary.
         column = self._decode_new(self._new.octets, [name])[name]
-        dictionaries = {value for chunk in column.chunks for value in chunk.dictionary.to_pylist()}
-        return bool(suspected & dictionaries - set(column.unique().to_pylist()))
+        suspected -= set(_found(column, suspected))
+        return any(value in suspected for chunk in column.chunks for value in chunk.dictionary.to_pylist())
+
+
+def _found(column: pa.ChunkedArray, values: Collection[str | None]) -> list[str]:
+    """Return those of some values that a column of words has."""
+    wanted = pa.array(list(values), pa.string())
+    found: list[str] = column.filter(pc.is_in(column, value_set=wanted)).unique().to_pylist()
+    return found
 
 
 def _between(rows: pa.Table, erased: Numbers) -> pa.Table:

@@ -37,6 +37,8 @@ Rows = npt.NDArray[np.bool_]
 """For each row whether it is kept."""
 Decode = Callable[[bytes | memoryview, Sequence[str] | None], pa.Table]
 """Returns columns of an encrypted file, decoded by Arrow: dictionaries as dictionaries. `None` is every column."""
+DecodeClear = Callable[[bytes], pa.Table]
+"""Returns all columns of a file in clear, decoded by Arrow: dictionaries as dictionaries."""
 Encode = Callable[[Sequence[pa.Table]], pa.Buffer]
 """Returns tables as the row groups of one file in clear, encoded by Arrow."""
 
@@ -45,13 +47,15 @@ def page_rows(file: SealedPages) -> list[int]:
     """Return the number of rows of each data page, the same for every column.
 
     Raises:
-        Unsuitable: columns have different numbers of pages, or statistics.
+        Unsuitable: columns have different numbers of pages, statistics, or another codec than is written now.
     """
     counted = next((leaf for leaf in file.leaves if not leaf.is_list), None)
     if counted is None or any(leaf.pages != counted.pages for leaf in file.leaves):
         raise Unsuitable("columns have different numbers of pages")
     if any(m.STATISTICS in leaf.metadata for leaf in file.leaves):
         raise Unsuitable("columns have statistics")
+    if any(leaf.metadata[m.CODEC].value != m.ZSTD for leaf in file.leaves):
+        raise Unsuitable("columns have another codec")
     rows = [data_header(file.header(counted, page)).values for page in range(counted.pages)]
     if sum(rows) != file.rows:
         raise Unsuitable("the pages have other rows than the file")
@@ -86,11 +90,51 @@ def plan_pages(rows: list[int], kept: Rows) -> PagePlan:
     )
 
 
-def decode_pages(file: SealedPages, rows: list[int], pages: Sequence[int], decode: Decode) -> list[pa.Table]:
+def decode_pages(file: SealedPages, pages: Sequence[int], decode: DecodeClear) -> list[pa.Table]:
     """Return some data pages, a table for each.
 
-    Arrow decodes them from a file in memory that has these pages, and the dictionaries, as they are stored. It finds a
-    page by counting, so each page before the last of them is replaced by one of an empty row.
+    They are opened here, and Arrow decodes them from a file in clear that has only these pages and the dictionaries.
+
+    Args:
+        file: The file that has the pages.
+        pages: The numbers of the wanted pages, in ascending order.
+        decode: Decodes a file in clear.
+
+    Raises:
+        Unsuitable: a page does not open, or has another form.
+    """
+    if not pages:
+        return []
+    written, chunks, counts = _Written(b"PAR1"), [], [0] * len(pages)
+    for leaf in file.leaves:
+        begin, values, offsets = written.size, 0, {}
+        if leaf.has_dictionary:
+            offsets[m.DICTIONARY_OFFSET] = begin
+            header, body = file.dictionary(leaf)
+            fields, _ = decode_struct(header)
+            written.add(encoded(_with(fields, {m.PAGE_STORED_BYTES: len(body)})), body)
+        offsets[m.DATA_OFFSET] = written.size
+        for place, page in enumerate(pages):
+            described, body = data_header(file.header(leaf, page)), file.body(leaf, page)
+            values += described.values
+            if not leaf.is_list:
+                counts[place] = described.values
+            written.add(replace(described, stored_bytes=len(body)).encode(), body)
+        sizes = offsets | {m.VALUES: values, m.COMPRESSED: written.size - begin}
+        metadata = _with(leaf.metadata, sizes, without=(m.PAGE_COUNTS, m.SIZES))
+        place_of = leaf.chunk[m.CHUNK_OFFSET]._replace(value=begin)
+        chunks.append({m.CHUNK_OFFSET: place_of, m.CHUNK_PLAIN_METADATA: Field(STRUCT, dict(sorted(metadata.items())))})
+    footer = encoded(_footer(file, chunks, rows=sum(counts), size=written.size, uncompressed=0))
+    found = decode(written.closed(footer))
+    edges = pairwise(accumulate(counts, initial=0))
+    return [found.slice(begin, end - begin) for begin, end in edges]
+
+
+def decode_sealed_pages(file: SealedPages, rows: list[int], pages: Sequence[int], decode: Decode) -> list[pa.Table]:
+    """Return some data pages, a table for each, which Arrow opens as they are stored.
+
+    It decodes them from a file in memory that has these pages, and the dictionaries. It finds a page by counting, so
+    each page before the last of them is replaced by one of an empty row.
 
     Args:
         file: The file that has the pages.
@@ -102,7 +146,7 @@ def decode_pages(file: SealedPages, rows: list[int], pages: Sequence[int], decod
         return []
     wanted = set(pages)
     counts = [rows[page] if page in wanted else 1 for page in range(pages[-1] + 1)]
-    written, chunks = _Written(), []
+    written, chunks = _Written(m.MAGIC), []
     for leaf in file.leaves:
         begin, values, offsets = written.size, 0, {}
         if leaf.has_dictionary:
@@ -119,7 +163,7 @@ def decode_pages(file: SealedPages, rows: list[int], pages: Sequence[int], decod
                 written.add(*_sealed(leaf, page, empty))
         sizes = offsets | {m.VALUES: values, m.COMPRESSED: written.size - begin}
         chunks.append(_chunk(leaf, _with(leaf.metadata, sizes, without=(m.PAGE_COUNTS, m.SIZES))))
-    found = decode(written.closed(file, chunks, rows=sum(counts), uncompressed=0), None)
+    found = decode(written.closed(_tail(file, chunks, rows=sum(counts), size=written.size, uncompressed=0)), None)
     edges = enumerate(pairwise(accumulate(counts, initial=0)))
     return [found.slice(begin, end - begin) for page, (begin, end) in edges if page in wanted]
 
@@ -156,7 +200,7 @@ def without_rows(
     losing = _columns_that_lose_a_value(old, plan, by_number, decode)
     compacted = _encoded_pages(_without_unused_values(plan, losing), encode)
     # 3. Write column after column: its dictionary, then the pages, copied or changed.
-    written, chunks, uncompressed = _Written(), [], 0
+    written, chunks, uncompressed = _Written(m.MAGIC), [], 0
     for leaf, new in zip(old.leaves, skeleton.leaves, strict=True):
         if leaf.path[0] in losing.column_names:
             pages = [each[leaf.path] for each in compacted]
@@ -168,7 +212,7 @@ def without_rows(
         chunks.append(_chunk(new, metadata))
     # 4. Close it with a footer under the new keys.
     rows = int(np.count_nonzero(plan.kept))
-    return memoryview(written.closed(skeleton, chunks, rows=rows, uncompressed=uncompressed))
+    return memoryview(written.closed(_tail(skeleton, chunks, rows=rows, size=written.size, uncompressed=uncompressed)))
 
 
 def _columns_that_lose_a_value(
@@ -307,8 +351,6 @@ def _empty_page(leaf: Leaf) -> _Page:
     # Levels are their size in four octets, then a run of one zero: the run's length times two, and the level. Lists
     # have two kinds of levels. After them, places in a dictionary begin with their number of bits.
     levels = b"\x02\x00\x00\x00\x02\x00" * (2 if leaf.is_list else 1) + (b"\x00" if leaf.has_dictionary else b"")
-    if leaf.metadata[m.CODEC].value != m.ZSTD:
-        raise Unsuitable("the file has another codec")
     body = pa.compress(levels, codec="zstd", asbytes=True)
     described = DataHeader(len(levels), len(body) + m.MODULE_OVERHEAD, 1, leaf.has_dictionary)
     return _Page(described.encode(), body, len(levels), 1)
@@ -328,27 +370,37 @@ def _chunk(leaf: Leaf, metadata: Struct) -> Struct:
 class _Written:
     """The octets of a new file, up to what was added last."""
 
-    def __init__(self) -> None:
-        self._parts: list[bytes | memoryview] = [m.MAGIC]
-        self.size = len(m.MAGIC)
+    def __init__(self, magic: bytes) -> None:
+        self._magic = magic
+        self._parts: list[bytes | memoryview] = [magic]
+        self.size = len(magic)
 
     def add(self, *parts: bytes | memoryview) -> None:
         self._parts += parts
         self.size += sum(map(len, parts))
 
-    def closed(self, like: SealedPages, chunks: list[Struct], *, rows: int, uncompressed: int) -> bytes:
-        """Return the whole file, whose footer is under the keys of another one."""
-        (group,) = like.footer[m.ROW_GROUPS].value.values
-        numbers = {
-            m.GROUP_BYTES: uncompressed,
-            m.GROUP_ROWS: rows,
-            m.GROUP_OFFSET: len(m.MAGIC),
-            m.GROUP_COMPRESSED: self.size - len(m.MAGIC),
-        }
-        changed = _with(group, numbers) | {m.CHUNKS: Field(LIST, Listed(STRUCT, chunks))}
-        footer = _with(like.footer, {m.FILE_ROWS: rows}) | {m.ROW_GROUPS: Field(LIST, Listed(STRUCT, [changed]))}
-        tail = like.crypto + like.sealer.seal(encoded(footer), Module.FOOTER)
-        return b"".join([*self._parts, tail, len(tail).to_bytes(4, "little"), m.MAGIC])
+    def closed(self, tail: bytes) -> bytes:
+        """Return the whole file, which ends with the octets of a footer."""
+        return b"".join([*self._parts, tail, len(tail).to_bytes(4, "little"), self._magic])
+
+
+def _tail(like: SealedPages, chunks: list[Struct], *, rows: int, size: int, uncompressed: int) -> bytes:
+    """Return the end of an encrypted file, with its footer under the keys of another one."""
+    footer = _footer(like, chunks, rows=rows, size=size, uncompressed=uncompressed)
+    return like.crypto + like.sealer.seal(encoded(footer), Module.FOOTER)
+
+
+def _footer(like: SealedPages, chunks: list[Struct], *, rows: int, size: int, uncompressed: int) -> Struct:
+    """Return the footer of a file with these columns and the schema of another one."""
+    (group,) = like.footer[m.ROW_GROUPS].value.values
+    numbers = {
+        m.GROUP_BYTES: uncompressed,
+        m.GROUP_ROWS: rows,
+        m.GROUP_OFFSET: len(m.MAGIC),
+        m.GROUP_COMPRESSED: size - len(m.MAGIC),
+    }
+    changed = _with(group, numbers) | {m.CHUNKS: Field(LIST, Listed(STRUCT, chunks))}
+    return _with(like.footer, {m.FILE_ROWS: rows}) | {m.ROW_GROUPS: Field(LIST, Listed(STRUCT, [changed]))}
 
 
 def _encoded_pages(groups: Sequence[pa.Table], encode: Encode) -> list[dict[tuple[str, ...], _Encoded]]:
