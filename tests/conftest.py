@@ -14,7 +14,7 @@ import pytest
 from hypothesis import settings
 from support.catalogs import ON_POSTGRESQL, copy_home, make_homes_with_databases
 from support.depth import SEED, examples
-from support.home import Home, a_home, opened_at
+from support.home import SETTINGS_OF_TESTS, Home, a_home, opened_at
 from support.servers import S3Server, s3
 from support.without_home import is_left_out, watch_openings
 
@@ -22,11 +22,7 @@ _MEMORY = Path("/dev/shm")  # noqa: S108
 _MEMORY_NEEDED = 6 * 2**30
 if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _MEMORY_NEEDED:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))  # `fsync` took most of the time of a home
-os.environ["IMPLIO_REQUESTS__APPROVALS"] = "none"  # tests of approvals turn them on
-os.environ["IMPLIO_CLOCK__BEHIND_MINUTES"] = os.environ["IMPLIO_CLOCK__AHEAD_DAYS"] = (
-    "400000"  # tests of clocks set them
-)
-os.environ["IMPLIO_ACCESS__GRANTS"] = "none"  # tests of grants turn them on; the identity class always needs one
+os.environ.update(SETTINGS_OF_TESTS)
 
 make_homes_with_databases()  # with TEST_CATALOG=postgresql
 watch_openings()

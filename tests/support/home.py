@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from implio_pipeline import wiring
 from implio_pipeline.domain.errors import ImplioError
@@ -105,10 +106,23 @@ class Home:
         return sorted(path for path in (self.path / "vault").rglob("*") if path.is_file())
 
 
+SETTINGS_OF_TESTS = {
+    "IMPLIO_REQUESTS__APPROVALS": "none",  # tests of approvals turn them on
+    "IMPLIO_CLOCK__BEHIND_MINUTES": "400000",  # tests of clocks set them
+    "IMPLIO_CLOCK__AHEAD_DAYS": "400000",
+    "IMPLIO_ACCESS__GRANTS": "none",  # tests of grants turn them on; the identity class always needs one
+}
+"""The variables that are set for all homes of the tests."""
+
+
 @contextmanager
 def a_home(folder: Path, *, at: datetime = NOW) -> Iterator[Home]:
     """Make a home with the teams `ads` (region eu) and `cars` (region us), which the tester may read, and open it."""
-    wiring.init_home(folder)
+    with pytest.MonkeyPatch.context() as patched:
+        # `init` would write what the tests set for all homes into the settings of this one.
+        for variable in SETTINGS_OF_TESTS:
+            patched.delenv(variable, raising=False)
+        wiring.init_home(folder)
     with opened_at(folder, at=at) as home:
         add_team(home.services, ADS, region=Region("eu"))
         add_team(home.services, CARS, region=Region("us"))
