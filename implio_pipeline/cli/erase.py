@@ -167,7 +167,7 @@ def _plan_view(plan: ErasurePlan, approvers: int) -> RenderableType:
         ("files", plan.files_rewritten + plan.files_dropped, plan_files_text(plan)),
         ("size", size_text(plan.size_bytes)),
         ("days", len(plan.days), f"{plan.days[0]} to {plan.days[-1]}" if plan.days else ""),
-        ("time", f"{plan.estimated_ms / 1000:.1f} s", "estimated from the number of files"),
+        ("time", f"{plan.estimated_ms / 1000:.1f} s", "estimated from the files and their rows"),
     ]
     if plan.needs_approval:
         lines.append(("approval", "needed", "by a second person: `implio requests approve ID`"))

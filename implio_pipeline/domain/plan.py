@@ -25,8 +25,9 @@ from implio_pipeline.domain.instants import instant_text
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.domain.scope import DatesRule, OverdueRule, Rule, TaskRule, TeamRule, UserRule, kind_of
 
-_REWRITE_MS, _DROP_MS, _FIXED_MS = 25, 1, 150
-"""Milliseconds for a rewritten file, a dropped file, and the rest; measured with files of 2,500 rows on one core."""
+_REWRITE_MS, _ROW_MS, _DROP_MS, _FIXED_MS = 12, 0.008, 1, 150
+"""Milliseconds for a rewritten file, each of its rows, a dropped file, and the rest; measured on one core. A file of
+which few pages change takes less."""
 _HUNDRED = 100
 
 
@@ -126,9 +127,10 @@ def plan_digest(
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def estimated_ms(*, files_rewritten: int, files_dropped: int, threads: int) -> int:
-    """Return the expected duration, from the measured time per file."""
-    return _FIXED_MS + ceil(files_rewritten / max(1, threads)) * _REWRITE_MS + files_dropped * _DROP_MS
+def estimated_ms(*, files_rewritten: int, rows_rewritten: int, files_dropped: int, threads: int) -> int:
+    """Return the expected duration, from the measured times."""
+    rewriting = files_rewritten * _REWRITE_MS + rows_rewritten * _ROW_MS
+    return _FIXED_MS + ceil(rewriting / max(1, threads)) + files_dropped * _DROP_MS
 
 
 def _parts(rule: Rule) -> dict[str, Any]:

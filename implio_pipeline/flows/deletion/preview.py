@@ -126,7 +126,12 @@ def _plan(services: Services, team: Team, rule: Rule, *, who: str | None) -> Era
         files_dropped=dropped,
         size_bytes=sum(file.size_bytes for file, _ in touched),
         days=tuple(sorted({file.day for file, _ in touched})),
-        estimated_ms=estimated_ms(files_rewritten=rewritten, files_dropped=dropped, threads=services.threads),
+        estimated_ms=estimated_ms(
+            files_rewritten=rewritten,
+            rows_rewritten=sum(file.rows for file, goes in touched if goes < file.rows),
+            files_dropped=dropped,
+            threads=services.threads,
+        ),
         needs_approval=needs_approval,
     )
 

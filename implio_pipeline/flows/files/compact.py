@@ -30,6 +30,10 @@ COMPACTION = "compaction"
 """The name of this work, for `implio status`."""
 
 
+_SOON_ROWS = 2_500
+"""The size of files that are merged during the day."""
+
+
 @dataclass(kw_only=True, slots=True)
 class CompactSummary:
     """What one compaction did, in counts."""
@@ -71,12 +75,11 @@ def merge_small(
 ) -> CompactSummary:
     """Merge the small files of every new partition that has at least `from_files` of them.
 
-    The server runs this while posts come in, so that the number of files stays bounded. A post belongs to the day on
-    which it arrives. So only today and yesterday are looked at; `compact` merges what is older.
-
-    Raises:
-        ClockWrong: as for `compact`.
+    The server runs this while posts come in, so that the number of files stays bounded. It makes files of a moderate
+    size, so that a row is merged once or twice until `compact` makes files of the final size in the night. A post
+    belongs to the day on which it arrives. So only today and yesterday are looked at; `compact` merges what is older.
     """
+    rows_per_file = min(rows_per_file, _SOON_ROWS)
     since = agreed_now(services).date() - timedelta(days=1)
     manifest = services.catalog.manifest
     crowded = manifest.partitions(since=since, rows_below=-(-rows_per_file // 2), from_files=from_files)

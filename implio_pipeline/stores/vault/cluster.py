@@ -28,10 +28,10 @@ class Bounds:
     bounds limit what the erasure of a few items has to rewrite.
     """
 
-    rows: int = 2_500
-    size_bytes: int = 8 << 20
+    rows: int = 20_000
+    size_bytes: int = 48 << 20
     """Measured in memory, before compression."""
-    page_rows: int = 1_000
+    page_rows: int = 2_000
     """The rows of a page of a large file: what an erasure of one row decodes and encodes again."""
 
 
