@@ -485,7 +485,7 @@ class Settings(BaseSettings):
     )
     """The register of processors: the host of each region, and every other processor of items (GDPR Art. 28)."""
     rows_per_file: int = Field(default=20_000, ge=100, le=1_000_000)
-    """The most rows of a vault file. As a rule a team and day has one file (decision 0107)."""
+    """The most rows of a vault file. As a rule a team and day has one file (decision 0004)."""
     rows_per_page: int = Field(default=2_000, ge=100, le=100_000)
     """The rows of a page. A file of at least five pages is erased page by page (decision 0105)."""
     threads: int = Field(default_factory=lambda: max(2, min(8, os.cpu_count() or 2)), ge=1, le=64)
