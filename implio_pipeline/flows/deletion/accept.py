@@ -23,7 +23,7 @@ from typing import Any
 
 from implio_pipeline.domain.errors import ImplioError, RequestIdReused, RequestRefused
 from implio_pipeline.domain.file_changes import FileWork, NamedRule
-from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId
+from implio_pipeline.domain.ids import RequestId, RequestKind, TeamId, UserKey
 from implio_pipeline.domain.instants import due_at, instant_text, next_instant
 from implio_pipeline.domain.replan import replan, reread
 from implio_pipeline.domain.request import PreparedRequest, Request, RequestDraft, RequestState
@@ -57,6 +57,7 @@ from implio_pipeline.ports.vault import Vault
 
 _Counts = dict[RequestId, int]
 _Seal = Callable[[bytes, str], bytes]
+_UserKey = Callable[[str], UserKey]
 
 
 def accept(
@@ -143,11 +144,11 @@ def _stored(
         if isinstance(opened, ImplioError):
             answers.append(opened)
             continue
-        team, seal = opened
+        team, seal, user_key = opened
         try:
             # The team's logical time, not the clock's: a clock that is behind would leave the newest items out.
             present = next_instant(team.newest_at, now=now)
-            prepared = _prepare(services, draft, now=present, policy=policy, seal=seal)
+            prepared = _prepare(services, draft, now=present, policy=policy, seal=seal, user_key=user_key)
             if same_within is None:
                 answers.append(prepared)
             else:
@@ -248,8 +249,14 @@ def note_tombstones(services: Services) -> None:
         requests.lifting_in_ledger([RequestId(each.request_id) for each in lifted])
 
 
-def rule_of(keychain: Keychain, identifiers: Identifiers, team: TeamId, scope: Scope, *, before: datetime) -> Rule:
+def rule_of(user_key: _UserKey, identifiers: Identifiers, scope: Scope, *, before: datetime) -> Rule:
     """Return a scope in keyed pseudonyms, limited to items submitted before an instant.
+
+    Args:
+        user_key: Returns the pseudonym of a user id (`Keychain.user_key_maker`).
+        identifiers: Knows the ids of tasks.
+        scope: What is asked for.
+        before: The instant.
 
     Raises:
         RequestRefused: the dates are inverted or an id is empty.
@@ -258,7 +265,7 @@ def rule_of(keychain: Keychain, identifiers: Identifiers, team: TeamId, scope: S
         case ByUser(user_id=user_id):
             if not user_id.strip():
                 raise RequestRefused("the user id is empty")
-            return UserRule(user_key=keychain.user_key(team, user_id), before=before)
+            return UserRule(user_key=user_key(user_id), before=before)
         case ByTask(task_id=task_id):
             if not task_id.strip():
                 raise RequestRefused("the task id is empty")
@@ -296,22 +303,29 @@ def _grace_of(team: Team, request: Request) -> timedelta:
     return timedelta() if request.kind is RequestKind.RETENTION else timedelta(hours=team.grace_hours)
 
 
-def _open_team(services: Services, name: TeamId) -> tuple[Team, _Seal] | ImplioError:
-    """Return a team with the function that seals its values, or the reason why its drafts are refused."""
+def _open_team(services: Services, name: TeamId) -> tuple[Team, _Seal, _UserKey] | ImplioError:
+    """Return a team with the functions of its keys, or the reason why its drafts are refused."""
+    keychain = services.keychain
     try:
-        return services.catalog.teams.get(name), services.keychain.sealer(name)
+        return services.catalog.teams.get(name), keychain.sealer(name), keychain.user_key_maker(name)
     except ImplioError as error:
         return error
 
 
 def _prepare(
-    services: Services, draft: RequestDraft, *, now: datetime, policy: str | None, seal: _Seal
+    services: Services,
+    draft: RequestDraft,
+    *,
+    now: datetime,
+    policy: str | None,
+    seal: _Seal,
+    user_key: _UserKey,
 ) -> PreparedRequest:
     keychain = services.keychain
     if draft.is_standing and not isinstance(draft.scope, ByUser):
         raise RequestRefused("only a deletion of one user's items can be standing")
     try:
-        rule = rule_of(keychain, services.identifiers, draft.team, draft.scope, before=now)
+        rule = rule_of(user_key, services.identifiers, draft.scope, before=now)
         text = scope_text(draft.scope)
         request_id = services.identifiers.request_id()
         received_at = min(draft.received_at, now)  # a request file may be dated in the future

@@ -60,7 +60,7 @@ def place_hold(services: Services, draft: HoldDraft) -> Hold:
     hold = Hold(
         hold_id=hold_id,
         team=team,
-        rule=rule_of(keychain, services.identifiers, team, draft.scope, before=FOR_EVER),
+        rule=rule_of(keychain.user_key_maker(team), services.identifiers, draft.scope, before=FOR_EVER),
         scope_pseudonym=keychain.pseudonym(team, scope),
         reason=draft.reason,
         placed_at=now,

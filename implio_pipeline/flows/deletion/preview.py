@@ -87,7 +87,7 @@ def accept_plan(services: Services, draft: RequestDraft, *, digest: str) -> Requ
 def _present_rule(services: Services, team: Team, draft: RequestDraft) -> Rule:
     """Return the draft's scope in keyed pseudonyms, over every item that the team has now."""
     present = next_instant(team.newest_at, now=services.clock.now())
-    return rule_of(services.keychain, services.identifiers, draft.team, draft.scope, before=present)
+    return rule_of(services.keychain.user_key_maker(draft.team), services.identifiers, draft.scope, before=present)
 
 
 def _plan(services: Services, team: Team, rule: Rule, *, who: str | None) -> ErasurePlan:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Table
+from sqlalchemy import Connection, Dialect, Table, func, select, text
 
 from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.stores.catalog.postgresql import copy_in
@@ -38,6 +38,21 @@ def bulk_insert(connection: Connection, table: Table, rows: Sequence[Mapping[str
     for some in chunks(rows, at_once):
         values = tuple(row[name] if bind is None else bind(row[name]) for row in some for name, bind in binders)
         connection.exec_driver_sql(_statement(table.name, names, len(some)), values)
+
+
+def take_sequences(connection: Connection, table: Table, count: int) -> Sequence[int]:
+    """Take the next values of a table's column `sequence`, in ascending order. No other transaction gets them.
+
+    The rows are to be inserted with these values in the same transaction.
+    """
+    if connection.dialect.name != "sqlite":
+        # Source: https://www.postgresql.org/docs/18/functions-info.html, pg_get_serial_sequence
+        values = select(func.nextval(func.pg_get_serial_sequence(table.name, "sequence")))
+        return sorted(connection.scalars(values.select_from(func.generate_series(1, count))))
+    # A writing transaction is the only one. Source: https://sqlite.org/autoinc.html
+    query = text("SELECT seq FROM sqlite_sequence WHERE name = :table")
+    last: int = connection.scalar(query, {"table": table.name}) or 0
+    return range(last + 1, last + 1 + count)
 
 
 def _binder(dialect: Dialect, table: Table, name: str) -> Any:

@@ -45,7 +45,6 @@ from sqlalchemy import (
     String,
     Table,
     and_,
-    bindparam,
     cast,
     delete,
     insert,
@@ -60,7 +59,7 @@ from implio_pipeline.domain.hold import Withheld
 from implio_pipeline.domain.ids import TeamId
 from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.stores.catalog.access_tables import api_keys, home_keys
-from implio_pipeline.stores.catalog.bulk_insert import bulk_insert
+from implio_pipeline.stores.catalog.bulk_insert import bulk_insert, take_sequences
 from implio_pipeline.stores.catalog.column_types import EPOCH, Day, Instant, Word
 from implio_pipeline.stores.catalog.home_root_keys import check_roots
 from implio_pipeline.stores.catalog.tables import (
@@ -272,17 +271,12 @@ class RowMacs:
             return []
         made = [dict(row) for row in rows]
         if "sequence" in _covered(table):
-            # The MAC covers the sequence, which the database assigns. So the MAC is stored in a second statement.
-            put = insert(table).returning(table.c.sequence, sort_by_parameter_order=True)
-            for row, sequence in zip(made, connection.scalars(put, made).all(), strict=True):
+            # The MAC covers the sequence, so the database assigns it before.
+            for row, sequence in zip(made, take_sequences(connection, table, len(made)), strict=True):
                 row["sequence"] = sequence
-                row["mac"] = self.mac(table, row)
-            give = update(table).where(table.c.sequence == bindparam("its_own"))
-            connection.execute(give, [{"its_own": row["sequence"], "mac": row["mac"]} for row in made])
-        else:
-            for row in made:
-                row["mac"] = self.mac(table, row)
-            bulk_insert(connection, table, made)
+        for row in made:
+            row["mac"] = self.mac(table, row)
+        bulk_insert(connection, table, made)
         macs: defaultdict[TeamId, list[bytes]] = defaultdict(list)
         for row in made:
             macs[row["team"]].append(row["mac"])
