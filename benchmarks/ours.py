@@ -1,5 +1,8 @@
 """Our own pipeline as a contestant: the same flows that Dagster and the command line run."""
 
+import implio_pipeline  # noqa: F401 -- before pyarrow, whose allocator it chooses
+
+# isort: split
 import getpass
 import os
 import time

@@ -6,7 +6,15 @@ with open_lake(team="acme") as lake:
 print(lake.sql("select count(*) from items"))
 """
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "linux":
+    # Arrow reads this when it is imported. Its own choice, mimalloc, keeps more of what was freed: an erasure of 1,000
+    # users from 60 files of 20,000 rows takes 570 MB at its peak with it and 470 MB with jemalloc, in the same
+    # processor time (measured).
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
 
 if TYPE_CHECKING:
     from implio_pipeline.wiring import open_lake

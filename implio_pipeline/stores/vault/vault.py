@@ -157,6 +157,7 @@ class EncryptedVault(Vault):
                 by_page = self._rewrite_pages(work, content, rows, found.mask) if is_large else None
                 if by_page is None and is_large:
                     rows = self._decoded(work.sealed, content)
+                del content  # a large file takes 100 MB while it is rewritten
                 new = by_page or self._rewrite_whole(work, rows, found.mask)
         return Rewrite(
             before=file,
