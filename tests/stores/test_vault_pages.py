@@ -37,6 +37,7 @@ from implio_pipeline.stores.vault.encoding import (
 )
 from implio_pipeline.stores.vault.pages import modules as m
 from implio_pipeline.stores.vault.pages import surgery
+from implio_pipeline.stores.vault.pages.choice import has_pages, is_cheaper_by_page
 from implio_pipeline.stores.vault.pages.faults import Unsuitable
 from implio_pipeline.stores.vault.pages.modules import SealedPages, take_apart
 from implio_pipeline.stores.vault.pages.proof import is_without_rows
@@ -520,3 +521,19 @@ def test_pages_that_storage_does_not_keep_bit_by_bit_are_caught_and_deleted(home
         )
 
     assert home.stored() == before
+
+
+@given(pages=st.integers(1, 200), touched=st.integers(1, 200))
+@settings(quick)
+def test_few_pages_are_rewritten_and_many_mean_the_whole_file(pages: int, touched: int) -> None:
+    is_by_page = is_cheaper_by_page(touched=touched, pages=pages)
+
+    assert is_by_page or touched > 0.4 * pages
+    assert not (is_by_page and touched > pages / 2)
+    # One more page never makes pages cheaper.
+    assert is_by_page or not is_cheaper_by_page(touched=touched + 1, pages=pages)
+
+
+def test_the_product_divides_a_file_of_a_team_and_day_and_no_small_one() -> None:
+    assert has_pages(Bounds().rows, page_rows=Bounds().page_rows)
+    assert not has_pages(2_500, page_rows=Bounds().page_rows)
