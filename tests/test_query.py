@@ -20,7 +20,7 @@ from support.landing import LandedTable
 from support.moderation import MODERATOR, decided
 
 from implio_pipeline import open_lake
-from implio_pipeline.domain.columns import OTHER_KEYS, columns_of
+from implio_pipeline.domain.columns import OTHER_KEYS, ColumnType, columns_of
 from implio_pipeline.domain.errors import (
     ClassNotGranted,
     FileMissing,
@@ -164,6 +164,30 @@ def test_select_star_leaves_out_what_was_not_granted(stocked: Home) -> None:
         column.name for column in columns_of(FileKind.ITEMS) if column.column_class is ColumnClass.OPERATIONAL
     }
     assert columns == operational | {"team", "day"}
+
+
+DUCKDB_TYPES = {
+    ColumnType.TEXT: "VARCHAR",
+    ColumnType.WORD: "VARCHAR",
+    ColumnType.TEXTS: "VARCHAR[]",
+    ColumnType.NUMBER: "DOUBLE",
+    ColumnType.KEY: "BLOB",
+    ColumnType.INSTANT: "TIMESTAMP WITH TIME ZONE",
+}
+
+
+@pytest.mark.parametrize("kind", FileKind)
+def test_columns_have_the_types_of_the_register_however_they_are_read(stocked: Home, kind: FileKind) -> None:
+    expected = {"team": "VARCHAR", "day": "DATE"} | {each.name: DUCKDB_TYPES[each.type] for each in columns_of(kind)}
+    returned = {column.name for column in columns_of(kind) if column.type is ColumnType.WORD} | {"team"}
+    decided(stocked, "t-3", Approve())
+
+    with lake_of(stocked) as lake, lake_of(stocked, team=CARS) as without_verdicts:
+        for each in (lake, without_verdicts):
+            described = each.sql(f"describe select * from {kind}").fetchall()
+            assert {name: its_type for name, its_type, *_ in described} == expected
+            schema = each.sql(f"select * from {kind}").arrow().schema
+            assert {str(schema.field(name).type) for name in returned} == {"string"}
 
 
 REFUSED = {
