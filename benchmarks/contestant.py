@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import queries
-from benchmarks.measure import Measured, pin, seconds
+from benchmarks.measure import Measured, pin, processor_seconds, seconds
 
 ROUNDS = 3
 """How often a query runs in one process. Its figure is the median."""
+WAITING = 10_000
+"""Deletions of users that wait while scans are repeated."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +54,10 @@ class Contestant(ABC):
             users: One user or many.
             mark: Call it with `"hidden"` once no new read sees the items any more.
         """
+
+    def hide(self, team: str, users: int) -> int:
+        """Accept deletions of so many users who have items, without carrying them out. Return how many."""
+        raise NotImplementedError
 
     def drop_day(self, team: str, day: str) -> None:
         """Remove one day of a team. On return its bytes are gone."""
@@ -95,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("command", choices=_COMMANDS)
     parser.add_argument("--lake", type=Path, required=True)
     parser.add_argument("--input", type=Path, help="where the Arrow or NDJSON files are, <team>/<day>.<kind>")
+    parser.add_argument("--copy", type=Path, help="a copy of the lake, which the command changes")
     parser.add_argument("--team")
     parser.add_argument("--day")
     parser.add_argument("--users", type=Path, help="a JSON list of user ids")
@@ -174,13 +181,35 @@ def _query(one: Contestant, _asked: argparse.Namespace) -> dict[str, Any]:
     with Measured() as measured:
         connection = one.connect()
         measured.mark("open")
-        times, answers = {}, {}
+        times, processor, answers = {}, {}, {}
         for name, sql in queries.ALL.items():
-            runs = [seconds(lambda sql=sql: connection.execute(sql).fetchall()) for _ in range(ROUNDS)]
-            times[name] = statistics.median(took for took, _ in runs)
-            answers[name] = queries.digest(runs[0][1])
+            runs = [processor_seconds(lambda sql=sql: connection.execute(sql).fetchall()) for _ in range(ROUNDS)]
+            times[name] = statistics.median(wall for wall, _, _ in runs)
+            processor[name] = statistics.median(took for _, took, _ in runs)
+            answers[name] = queries.digest(runs[0][2])
     connection.close()
-    return measured.figures | {"queries": times, "answers": answers}
+    return measured.figures | {"queries": times, "processor": processor, "answers": answers}
+
+
+def _query_waiting(one: Contestant, asked: argparse.Namespace) -> dict[str, Any]:
+    """Run scans of a lake in turns with scans of its copy in which the deletions of many users wait."""
+    copy = type(one)(asked.copy, asked.threads)
+    with Measured() as measured:
+        users = copy.hide(asked.team, WAITING)
+        measured.mark("hidden")
+        before, after = one.connect(), copy.connect()
+        ratios, processor = {}, {}
+        for name in queries.SCANS:
+            runs: list[list[tuple[float, float, Any]]] = [[], []]
+            for _ in range(ROUNDS + 2):
+                for kept, connection in zip(runs, (before, after), strict=True):
+                    kept.append(processor_seconds(lambda c=connection, n=name: c.execute(queries.ALL[n]).fetchall()))
+            walls, cpus = ([[run[place] for run in kept] for kept in runs] for place in (0, 1))
+            ratios[name] = statistics.median(walls[0]) / statistics.median(walls[1])
+            processor[name] = statistics.median(cpus[0]) / statistics.median(cpus[1])
+        for connection in (before, after):
+            connection.close()
+    return measured.figures | {"users": users, "ratios": ratios, "processor_ratios": processor}
 
 
 def _query_user(one: Contestant, asked: argparse.Namespace) -> dict[str, Any]:
@@ -206,5 +235,6 @@ _COMMANDS: dict[str, Callable[[Contestant, argparse.Namespace], dict[str, Any]]]
     "verify": _verify,
     "query": _query,
     "query-user": _query_user,
+    "query-waiting": _query_waiting,
     "size": _size,
 }

@@ -23,6 +23,13 @@ def seconds(act: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, returned
 
 
+def processor_seconds(act: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Return how long an act took, how long on processors, and what it returned."""
+    began = time.process_time()
+    took, returned = seconds(act)
+    return took, time.process_time() - began, returned
+
+
 class Measured:
     """A context that measures its body. It sets `figures` at its end."""
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from benchmarks.contestant import Batch, Contestant, main
 from implio_pipeline import open_lake
 from implio_pipeline.domain.access import Purpose
+from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.ids import Channel, ColumnClass, FileKind, Region, TeamId
 from implio_pipeline.domain.instants import start_of
 from implio_pipeline.domain.request import Request, RequestDraft
@@ -102,6 +103,25 @@ class Ours(Contestant):
     def erase(self, team: str, users: Sequence[str], mark: Callable[[str], None]) -> None:
         """Accept one request a user, carry them out in one pass, and write their receipts."""
         self._carry_out(team, [ByUser(user_id=user) for user in users], mark)
+
+    def hide(self, team: str, users: int) -> int:
+        """Accept requests by user, a thousand at once, of the first users in the order of their ids."""
+        connection = self.connect()
+        query = "select distinct user_id from items where team = $1 and user_id is not null order by 1"
+        ids = [user for (user,) in connection.execute(query, [team]).fetchall()][:users]
+        connection.close()
+        with self._home() as opened:
+            for some in chunks(ids, 1_000):
+                now = opened.clock.now()
+                scopes = [ByUser(user_id=user) for user in some]
+                accept(
+                    opened,
+                    [
+                        RequestDraft(team=TeamId(team), scope=scope, channel=Channel.CLI, received_at=now)
+                        for scope in scopes
+                    ],
+                )
+        return len(ids)
 
     def drop_day(self, team: str, day: str) -> None:
         """Remove a day by a request for its dates."""

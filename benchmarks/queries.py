@@ -40,12 +40,16 @@ ALL: dict[str, str] = {
     "outcomes": "select outcome, count(*) from items group by all order by all",
     "prices by team and day": """
         select team, day, count(*), sum(round(price_amount * 100)::bigint) from items group by all order by all""",
+    "refused": "select count(*) from items where outcome = 'refused'",
     "word in body": "select count(*) from items where contains(body, 'cetani')",
     "every column": "select count(*), min(submitted_at), max(price_amount), "
     + ", ".join([f"sum(strlen({name}))" for name in TEXTS] + [f"sum(len({name}))" for name in LISTS])
     + " from items",
 }
-"""Queries over all items: one column, grouped, text search, and every column of every item."""
+"""Queries over all items: one column, grouped, filtered by one word, text search, and every column of every item."""
+
+SCANS = ("outcomes", "prices by team and day", "refused", "every column")
+"""The queries that are repeated while deletions wait to be carried out."""
 
 USER = "select count(*) from items where team = $1 and user_id = $2"
 DAY = "select count(*) from items where team = $1 and day = $2"

@@ -86,6 +86,18 @@ class Runner:
                 wrong = None if figures.get("items", probe["items"]) == probe["items"] else "count differs"
                 self.keep(one, source["items"], "query-user", figures, wrong)
 
+    def query_waiting(self, source: dict[str, Any], repeats: int) -> None:
+        """Run scans with and without waiting deletions, on a fresh copy of each lake that can hide items."""
+        team = min(source["teams"])
+        for repeat in range(repeats):
+            for one in self.turns(repeat):
+                copy = COPIES / one.name
+                shutil.rmtree(copy, ignore_errors=True)
+                shutil.copytree(LAKES / one.name, copy)
+                figures = self.command(one, "query-waiting", LAKES / one.name, copy=copy, team=team)
+                self.keep(one, source["items"], "query-waiting", figures)
+                shutil.rmtree(copy)
+
     def erase(self, source: dict[str, Any], repeats: int) -> None:
         """Erase from a fresh copy of each lake.
 
@@ -190,6 +202,7 @@ def main() -> int:
         runner.ingest(source, (asked.ingest_repeats or asked.repeats) if is_full else 1)
         if is_full:
             runner.query(source, asked.repeats)
+            runner.query_waiting(source, asked.repeats)
         runner.erase(source, asked.repeats)
         shutil.rmtree(LAKES, ignore_errors=True)
     text = report(runner, source, sizes)

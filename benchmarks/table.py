@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.queries import SCANS
+
 Record = dict
 """One run: contestant, items (of the lake), scenario, repeat, figures, and what was wrong, if anything."""
 
@@ -46,14 +48,22 @@ def _key(name: str, scale: float = 1) -> Callable[[dict], float | None]:
     return lambda figures: figures[name] / scale if name in figures else None
 
 
-def _query(name: str) -> Callable[[dict], float | None]:
-    return lambda figures: figures.get("queries", {}).get(name)
+def _part(name: str, part: str) -> Callable[[dict], float | None]:
+    return lambda figures: figures.get(name, {}).get(part)
 
 
 def _rate(figures: dict) -> float | None:
     return figures["items"] / figures["wall_s"] if "wall_s" in figures else None
 
 
+def _files_of_a_million(figures: dict) -> float | None:
+    return figures["files"] / figures["items"] * 1e6 if "files" in figures else None
+
+
+_SHARES = {"outcomes": 0.65, "prices by team and day": 0.8, "refused": 0.5, "every column": 0.9}
+"""How fast a query must be, compared with plaintext; any other two thirds as fast."""
+_WAITING_SHARE = 0.8
+"""How fast a scan must be while deletions wait, compared with the same scan without them."""
 _ERASURES = (
     ("few", "erase a user with 3 items on 3 days", (("ducklake", 50), ("pandas", 50))),
     ("many", "erase a user with 51 items on 32 days", (("ducklake", 10), ("pandas", 10))),
@@ -90,6 +100,13 @@ def lines(queries: Iterable[str]) -> list[Line]:
             unit="MB",
             goals=(Goal(against="ducklake", times_better=1 / 1.15),),
         ),
+        Line(
+            label="files of a million items",
+            scenario="ingest",
+            figure=_files_of_a_million,
+            unit="files",
+            goals=(Goal(limit=60),),
+        ),
     ]
     for scenario, label, rivals in _ERASURES:
         goals = tuple(Goal(against=rival, times_better=factor) for rival, factor in rivals)
@@ -101,9 +118,26 @@ def lines(queries: Iterable[str]) -> list[Line]:
             Line(label=f"{label}: files rewritten", scenario=scenario, figure=_key("files_replaced"), unit="files"),
             Line(label=f"{label}: ids left in catalog or log", scenario=scenario, figure=_key("named"), unit="ids"),
         ]
-    plain = (Goal(against="plain", times_better=1 / 1.5),)
     found.append(Line(label="drop one day of one team", scenario="drop-day", figure=_key("wall_s"), in_growth=True))
-    found += [Line(label=f"query: {name}", scenario="query", figure=_query(name), goals=plain) for name in queries]
+    for name in queries:
+        plain = (Goal(against="plain", times_better=_SHARES.get(name, 1 / 1.5)),)
+        found += [
+            Line(label=f"query: {name}", scenario="query", figure=_part("queries", name), goals=plain),
+            Line(label=f"query: {name}: processor", scenario="query", figure=_part("processor", name), goals=plain),
+        ]
+    waiting = (Goal(limit=_WAITING_SHARE),)
+    for figure, about in (("ratios", ""), ("processor_ratios", ": processor")):
+        found += [
+            Line(
+                label=f"{name}: without 10,000 waiting deletions / with{about}",
+                scenario="query-waiting",
+                figure=_part(figure, name),
+                unit="times",
+                goals=waiting,
+                more_is_better=True,
+            )
+            for name in SCANS
+        ]
     found += [
         Line(label="count(*) of one user", scenario="query-user", figure=_key("count_s"), goals=(Goal(limit=0.2),)),
         Line(

@@ -10,7 +10,7 @@ they deadlock. Two rules prevent it (decision 0002):
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date
 from threading import Lock
 from typing import Any
@@ -27,12 +27,14 @@ from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileKind, TeamId
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.encoding import dataset_decryption, word_columns
+from implio_pipeline.stores.vault.scan import FilteringScan, HiddenRows, Scan, WordFilter
 from implio_pipeline.stores.vault.storage import RegionStorage
 
 _WORD = re.compile(r"\w+")
 _READ_AS = {ColumnType.KEY: pa.binary(), ColumnType.WORD: pa.dictionary(pa.int32(), pa.string())}
 """The Arrow types of columns that are read as another type than the one that is written."""
 _PARTITION_FIELDS = (pa.field("team", _READ_AS[ColumnType.WORD]), pa.field("day", pa.date32()))
+_PARTITION_NAMES = tuple(field.name for field in _PARTITION_FIELDS)
 
 
 def reader_schema(kind: FileKind, granted: frozenset[ColumnClass]) -> pa.Schema:
@@ -111,7 +113,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         self._ranged: dict[str, ds.ParquetFileFragment] = {}
         self._keys_of = keys_of
         self._touched = _one_column_of_each(kind, granted)
-        self._hidden = hidden
+        self._hidden = HiddenRows(hidden)
         self._turn, self._counting = Lock(), Lock()
         self.rows_read = 0
         """Rows that scans returned since the last `forget_readings`, for the log of reads."""
@@ -120,7 +122,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         self.fault: Exception | None = None
         """Why the last scan could not begin. DuckDB, which asks for the scan, reports only that it failed."""
 
-    def scanner(self, columns: Any = None, filter: pc.Expression | None = None, **options: Any) -> "_Scan":  # noqa: A002
+    def scanner(self, columns: Any = None, filter: pc.Expression | None = None, **options: Any) -> Scan | FilteringScan:  # noqa: A002
         """Return a scan of the files in which a filter may find a row; DuckDB calls this.
 
         Raises:
@@ -147,12 +149,42 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         #    too.
         self.columns_read |= set(_WORD.findall(str(filter))).intersection(self.schema.names)
         # 3. Exclude the rows that tombstones hide. This is done here, so that no statement can bypass it.
-        for hides in self._hidden:
-            filter = ~hides if filter is None else filter & ~hides  # noqa: A001
         files = ds.FileSystemDataset(fragments, self.schema, self.format, self.filesystem)
+        words = None if filter is None else self._word_filter(filter, fragments)
+        if (filter is None or words is not None) and not isinstance(columns, Mapping) and not options:
+            names = self.schema.names if columns is None else list(columns)
+            self.columns_read |= set(names)
+            return Scan(
+                files=files,
+                by_location=self._by_location,
+                columns=names,
+                hidden=self._hidden,
+                filter=words,
+                turn=self._turn,
+                count=self._count,
+            )
+        if self._hidden.kept is not None:
+            filter = self._hidden.kept if filter is None else filter & self._hidden.kept  # noqa: A001
         scanner = files.scanner(columns=columns, filter=filter, **options)
         self.columns_read |= set(scanner.projected_schema.names)
-        return _Scan(scanner, self._turn, self._count)
+        return FilteringScan(scanner=scanner, turn=self._turn, count=self._count)
+
+    def _word_filter(
+        self,
+        filter: pc.Expression,  # noqa: A002
+        fragments: Iterable[ds.ParquetFileFragment],
+    ) -> WordFilter | None:
+        """Return a filter on one column of few distinct values; `None` for any other filter."""
+        # Arrow shows columns only in the text of the filter. A literal that equals the name of a column only makes the
+        # scan slower.
+        named = set(_WORD.findall(str(filter))).intersection(self.schema.names) - set(_PARTITION_NAMES)
+        words = [name for name in named if self.schema.field(name).type == _READ_AS[ColumnType.WORD]]
+        if len(named) != 1 or not words:
+            return None
+        try:
+            return WordFilter(filter, words[0], [self._by_location[each.path] for each in fragments])
+        except pa.ArrowException:
+            return None
 
     def forget_readings(self) -> None:
         """Reset the counts of rows and columns read."""
@@ -229,26 +261,6 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
                 for fragment in some:
                     _unwrap_keys(fragment, self._unopened[fragment.path], self._touched)
                     del self._unopened[fragment.path]
-
-
-class _Scan:
-    """A scan that waits for its turn to begin, and counts the rows that it returns."""
-
-    def __init__(self, scanner: ds.Scanner, turn: Lock, count: Callable[[int], None]) -> None:
-        self._scanner = scanner
-        self._turn = turn
-        self._count = count
-
-    def to_reader(self) -> pa.RecordBatchReader:
-        # Arrow opens the first file here with the GIL held: never while another thread unwraps keys (decision 0002).
-        with self._turn:
-            reader = self._scanner.to_reader()
-        return pa.RecordBatchReader.from_batches(reader.schema, self._counted(reader))
-
-    def _counted(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-        for batch in reader:
-            self._count(batch.num_rows)
-            yield batch
 
 
 def _one_column_of_each(kind: FileKind, granted: Iterable[ColumnClass]) -> list[int]:
