@@ -185,9 +185,21 @@ def test_a_batch_of_other_rows_than_its_file_has_is_refused(lakes: tuple[Lake, L
     scan = view.scanner(columns=["task_id"])
     (location, *_) = [each for each in view._by_location if view._hidden.kept_in(each) is not None]
 
-    part = pa.record_batch({"task_id": pa.array(["ads-1"])})
     with pytest.raises(ValueError, match="another number of rows"):
-        scan._not_hidden(part, location, is_known=True)
+        scan._kept_in(location, view._by_location[location].rows - 1)
+
+
+@pytest.mark.parametrize("columns", ["count(*)", "team, count(*)", "day, count(*)", "count(distinct day), min(team)"])
+def test_rows_are_counted_by_team_and_day_without_reading_their_files(lakes: tuple[Lake, Lake], columns: str) -> None:
+    for lake in lakes:
+        rows = lake.sql("select team, day, task_id from items").arrow()
+        statement = f"select {columns} from items group by all order by all"
+
+        found = lake.sql(statement).fetchall()
+
+        with duckdb.connect(config={"threads": 1}) as connection:
+            connection.register("items", rows)
+            assert found == Result(connection.sql(statement).to_arrow_table()).fetchall()
 
 
 def test_nothing_is_known_of_hidden_rows_before_a_file_was_read(lakes: tuple[Lake, Lake]) -> None:

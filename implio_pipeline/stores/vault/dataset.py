@@ -27,14 +27,13 @@ from implio_pipeline.domain.files import VaultFile
 from implio_pipeline.domain.ids import ColumnClass, FileKind, TeamId
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.encoding import dataset_decryption, word_columns
-from implio_pipeline.stores.vault.scan import FilteringScan, HiddenRows, Scan, WordFilter
+from implio_pipeline.stores.vault.scan import PARTITION_NAMES, FilteringScan, HiddenRows, Scan, WordFilter
 from implio_pipeline.stores.vault.storage import RegionStorage
 
 _WORD = re.compile(r"\w+")
 _READ_AS = {ColumnType.KEY: pa.binary(), ColumnType.WORD: pa.dictionary(pa.int32(), pa.string())}
 """The Arrow types of columns that are read as another type than the one that is written."""
 _PARTITION_FIELDS = (pa.field("team", _READ_AS[ColumnType.WORD]), pa.field("day", pa.date32()))
-_PARTITION_NAMES = tuple(field.name for field in _PARTITION_FIELDS)
 
 
 def reader_schema(kind: FileKind, granted: frozenset[ColumnClass]) -> pa.Schema:
@@ -177,7 +176,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         """Return a filter on one column of few distinct values; `None` for any other filter."""
         # Arrow shows columns only in the text of the filter. A literal that equals the name of a column only makes the
         # scan slower.
-        named = set(_WORD.findall(str(filter))).intersection(self.schema.names) - set(_PARTITION_NAMES)
+        named = set(_WORD.findall(str(filter))).intersection(self.schema.names) - set(PARTITION_NAMES)
         words = [name for name in named if self.schema.field(name).type == _READ_AS[ColumnType.WORD]]
         if len(named) != 1 or not words:
             return None
