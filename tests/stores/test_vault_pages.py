@@ -108,7 +108,10 @@ def contents(file: SealedPages) -> Iterator[bytes]:
         pages = [(file.header(leaf, page), file.body(leaf, page)) for page in range(leaf.pages)]
         for header, body in [*pages, *([file.dictionary(leaf)] if leaf.has_dictionary else [])]:
             yield header
-            yield pa.decompress(body, decode_struct(header)[0][m.PAGE_BYTES].value, "zstd", asbytes=True)
+            if leaf.metadata[m.CODEC].value == m.ZSTD:
+                yield pa.decompress(body, decode_struct(header)[0][m.PAGE_BYTES].value, "zstd", asbytes=True)
+            else:
+                yield body
 
 
 def marked(rows: list[dict[str, Any]], kind: FileKind) -> list[dict[str, Any]]:
@@ -359,6 +362,11 @@ def with_another_codec(rows: pa.Table, keyed: Keyed) -> bytes:
     return written_by_arrow(rows, keyed, compression="snappy", max_rows_per_page=3, write_batch_size=3)
 
 
+def of_the_version_before(rows: pa.Table, keyed: Keyed) -> bytes:
+    words = list(word_columns(keyed.kind))
+    return written_by_arrow(rows, keyed, use_dictionary=words, max_rows_per_page=3, write_batch_size=3)
+
+
 def with_pages_of_another_version(rows: pa.Table, keyed: Keyed) -> bytes:
     return written_by_arrow(rows, keyed, data_page_version="2.0", max_rows_per_page=3, write_batch_size=3)
 
@@ -381,6 +389,7 @@ OTHER_FORMS = [
     with_statistics,
     with_two_row_groups,
     with_another_codec,
+    of_the_version_before,
     with_pages_of_another_version,
     with_dictionaries_that_are_given_up,
 ]

@@ -61,7 +61,7 @@ OWN_KEY, KEY_MATERIAL = 2, 2  # ColumnCryptoMetaData, EncryptionWithColumnKey
 PATH, CODEC, VALUES, UNCOMPRESSED, COMPRESSED = 3, 4, 5, 6, 7  # ColumnMetaData
 DATA_OFFSET, DICTIONARY_OFFSET, STATISTICS, PAGE_COUNTS, SIZES = 9, 11, 12, 13, 16  # ColumnMetaData
 PAGE_BYTES, PAGE_STORED_BYTES = 2, 3  # PageHeader
-ZSTD = 6  # CompressionCodec
+UNCOMPRESSED_PAGES, ZSTD = 0, 6  # CompressionCodec
 
 _NUMBER = rb"([\x80-\xff]*[\x00-\x7f])"
 _DATA_HEADER = re.compile(

@@ -54,7 +54,7 @@ def page_rows(file: SealedPages) -> list[int]:
         raise Unsuitable("columns have different numbers of pages")
     if any(m.STATISTICS in leaf.metadata for leaf in file.leaves):
         raise Unsuitable("columns have statistics")
-    if any(leaf.metadata[m.CODEC].value != m.ZSTD for leaf in file.leaves):
+    if any(leaf.metadata[m.CODEC].value not in (m.ZSTD, m.UNCOMPRESSED_PAGES) for leaf in file.leaves):
         raise Unsuitable("columns have another codec")
     rows = [data_header(file.header(counted, page)).values for page in range(counted.pages)]
     if sum(rows) != file.rows:
@@ -188,10 +188,12 @@ def without_rows(
         encode: Encodes pages.
 
     Raises:
-        Unsuitable: a file has another form or another schema.
+        Unsuitable: a file has another form, another schema or other codecs.
     """
     if skeleton.footer[m.FILE_SCHEMA] != old.footer[m.FILE_SCHEMA]:
         raise Unsuitable("the file has another schema than files that are written now")
+    if [leaf.metadata[m.CODEC] for leaf in skeleton.leaves] != [leaf.metadata[m.CODEC] for leaf in old.leaves]:
+        raise Unsuitable("the file has other codecs than files that are written now")
     # 1. Encode what is left of the touched pages, each as a row group of its own.
     by_number = dict(zip(plan.touched, touched, strict=True))
     kept = [page.filter(pa.array(plan.kept_of[number])) for number, page in by_number.items()]
@@ -351,7 +353,8 @@ def _empty_page(leaf: Leaf) -> _Page:
     # Levels are their size in four octets, then a run of one zero: the run's length times two, and the level. Lists
     # have two kinds of levels. After them, places in a dictionary begin with their number of bits.
     levels = b"\x02\x00\x00\x00\x02\x00" * (2 if leaf.is_list else 1) + (b"\x00" if leaf.has_dictionary else b"")
-    body = pa.compress(levels, codec="zstd", asbytes=True)
+    is_compressed = leaf.metadata[m.CODEC].value == m.ZSTD
+    body = pa.compress(levels, codec="zstd", asbytes=True) if is_compressed else levels
     described = DataHeader(len(levels), len(body) + m.MODULE_OVERHEAD, 1, leaf.has_dictionary)
     return _Page(described.encode(), body, len(levels), 1)
 
