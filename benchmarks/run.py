@@ -126,7 +126,8 @@ class Runner:
             left -= probe["items"]
             found = self.command(one, "verify", lake, team=team, users=USERS)
             expected = {"items": left, "seen": 0, "survivors": 0, "unreferenced": 0}
-            yield scenario, figures | {"named": found.get("named")}, _difference(found, expected)
+            more = {"named": found.get("named"), "team_items": source["items"] // len(source["teams"])}
+            yield scenario, figures | more, _difference(found, expected)
         before = self.command(one, "verify", lake, team=team, day=source["days"][5])
         figures = self.command(one, "drop-day", lake, team=team, day=source["days"][5])
         found = self.command(one, "verify", lake, team=team, day=source["days"][5])
