@@ -5,6 +5,7 @@ misspelt one does not go unnoticed. So is a variable that resembles a setting an
 """
 
 import json
+import math
 import os
 import re
 import tomllib
@@ -14,6 +15,7 @@ from difflib import get_close_matches
 from itertools import combinations
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal, get_args, get_origin
+from urllib.parse import unquote
 
 import pycountry
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
@@ -39,7 +41,15 @@ HOME_VARIABLE = "IMPLIO_HOME"
 RUN_QUEUE, STEP_QUEUE = "implio-runs", "implio-steps"
 """The queues of Celery for whole runs and for the steps of shared ones. A worker takes from one of them only."""
 _DEFAULT_FILE = Path(__file__).with_name("default_settings.toml")
-_PASSWORD = re.compile(r"^([^:/]+://[^:/@]*):[^@]*(?=@)")
+_PASSWORD = re.compile(r"^([^:/]+://[^:/@]*):[^@]*(?:@[^@/?#]*)*(?=@)")
+"""Up to the last `@` before the path: some drivers take a password with an `@` that is not escaped."""
+_NEXT_URL = re.compile(r"([;,])(?=[a-zA-Z][\w+.-]*://)")
+"""Between the URLs of a list: Celery's broker may be several servers."""
+_REGION = re.compile(r"[A-Za-z0-9_-]+")
+"""A region's name is a part of the ids of its keys, the name of a folder, and a table of the settings file."""
+_OF_SERVICE = re.compile(r"(.*_)?(service_(host|port(_\w+)?)|port_[0-9]+_(tcp|udp|sctp)(_\w+)?)")
+_OF_PORT = re.compile(r"(tcp|udp|sctp)://")
+"""With `_OF_SERVICE`: variables that Kubernetes sets for a service whose name begins with `implio`."""
 _SCHEME = re.compile(r"[a-zA-Z][\w+.-]+:")
 """Two letters at least: `C:` is a drive."""
 _NEAR = 0.82
@@ -61,6 +71,11 @@ def _names_of(model: type[BaseModel]) -> Iterator[str]:
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 between = "__…__" if get_origin(field.annotation) is dict else "__"
                 yield from (f"{name}{between}{inner}" for inner in _names_of(kind))
+
+
+def _is_of_service(name: str, value: str) -> bool:
+    """Return whether Kubernetes sets this variable, for a service beside this program."""
+    return bool(_OF_SERVICE.fullmatch(name) or _OF_PORT.match(value))
 
 
 def _location(text: str) -> str:
@@ -504,14 +519,24 @@ class Settings(BaseSettings):
 
     _check_home_keys = field_validator("home_keys")(_keys)
 
+    @field_validator("regions")
+    @classmethod
+    def _are_names(cls, regions: dict[str, RegionSettings]) -> dict[str, RegionSettings]:
+        for name in regions:
+            if not _REGION.fullmatch(name) or name == HOME:
+                raise ValueError(f"a region's name has letters, digits, - and _, and is not `{HOME}`")
+        return regions
+
     @model_validator(mode="before")
     @classmethod
     def _refuse_misspelt_variables(cls, values: Any) -> Any:
         # Only what resembles a setting is refused: others may have variables with this prefix, such as Kubernetes.
         names = {_plain(name): name for name in _names_of(cls)}
         for variable, value in os.environ.items():
-            name = variable.removeprefix(PREFIX).lower()
-            if name == variable.lower() or name.partition("__")[0] in cls.model_fields or value.startswith("tcp://"):
+            if not variable.upper().startswith(PREFIX):
+                continue
+            name = variable[len(PREFIX) :].lower()
+            if name.partition("__")[0] in cls.model_fields or _is_of_service(name, value):
                 continue
             near = get_close_matches(_plain(name), names, n=1, cutoff=_NEAR)
             if near or "__" in name:
@@ -691,8 +716,12 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _without_password(value: Any) -> Any:
     if not isinstance(value, str) or "://" not in value:
         return value
-    address, mark, query = _PASSWORD.sub(r"\1", value).partition("?")
-    kept = [part for part in query.split("&") if part.partition("=")[0] not in ("password", "sslpassword")]
+    return "".join(map(_url_without_password, _NEXT_URL.split(value)))
+
+
+def _url_without_password(url: str) -> str:
+    address, mark, query = _PASSWORD.sub(r"\1", url).partition("?")
+    kept = [part for part in query.split("&") if "password" not in unquote(part.partition("=")[0]).lower()]
     return address + (mark + "&".join(kept) if query and kept else "")
 
 
@@ -738,4 +767,6 @@ def _toml(value: Any) -> str:
         return "{ " + ", ".join(pairs) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # a control character only for TOML

@@ -109,6 +109,87 @@ def test_every_setting_of_the_environment_is_written_and_everything_else_stays_a
     assert "# rows_per_file" in written
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("IMPLIO_CACHE__GIGABYTES", "inf"),
+        ("IMPLIO_CONTROLLER__NAME", 'a name \x7f with \x01 \\ "quotes"\n[api]\nÜ'),
+        ("IMPLIO_REGIONS", '{"NL": {"vault": "vault/nl"}}'),
+        ("IMPLIO_DAGSTER", '{"k8s": {"image": "an image"}}'),
+    ],
+)
+def test_a_settings_file_keeps_values_that_are_written_otherwise_in_toml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv(variable, value)
+        told = Settings(home=tmp_path)
+        (tmp_path / SETTINGS_FILE).write_text(new_settings_text(told))
+
+    assert load_settings(tmp_path) == told
+
+
+@pytest.mark.parametrize(
+    ("broker", "written"),
+    [
+        (f"redis://:{SECRET}@one/0;redis://:{SECRET}@two/0", "redis://@one/0;redis://@two/0"),
+        (f"sentinel://one:26379/0;sentinel://:{SECRET}@two:26379/0", "sentinel://one:26379/0;sentinel://@two:26379/0"),
+        (f"redis://:p@{SECRET}@one/0", "redis://@one/0"),
+        (f"rediss://one/0?ssl_password={SECRET}&health_check_interval=9", "rediss://one/0?health_check_interval=9"),
+        (f"redis://one/0?p%61ssword={SECRET}", "redis://one/0"),
+    ],
+)
+def test_no_password_of_a_broker_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broker: str, written: str
+) -> None:
+    monkeypatch.setenv("IMPLIO_DAGSTER__BROKER", broker)
+
+    text = new_settings_text(Settings(home=tmp_path))
+
+    assert SECRET not in text
+    assert f'broker = "{written}"' in text
+
+
+@pytest.mark.parametrize("name", ["", "eu.west", "a/b", "..", "eu west", "Ünlü", "home"])
+def test_a_region_whose_name_cannot_name_keys_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("IMPLIO_REGIONS", json.dumps({name: {"vault": "vault/it"}}))
+
+    with pytest.raises(ValueError, match="a region's name"):
+        init_home(tmp_path / "home")
+
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("IMPLIO_CATALOG_SERVICE_PORT", "5432"),
+        ("IMPLIO_API_PORT", "tcp://10.0.0.1:8443"),
+        ("IMPLIO_API_PORT", "udp://10.0.0.1:8443"),
+        ("IMPLIO_API_PORT_8443_TCP_ADDR", "10.0.0.1"),
+        ("IMPLIO_SERVICE_HOST", "10.0.0.1"),
+    ],
+)
+def test_what_kubernetes_says_of_services_is_no_misspelt_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    Settings(home=tmp_path)
+
+
+@pytest.mark.parametrize("variable", ["IMPLIO_API_PORT", "implio_worker__most", "IMPLIO_Catalogurl"])
+def test_a_misspelt_variable_is_refused_in_any_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "8443")
+
+    with pytest.raises(ValueError, match=f"{variable} is not a setting; did you mean IMPLIO_"):
+        Settings(home=tmp_path)
+
+
 def test_an_empty_database_is_not_the_homes_and_stays_empty(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ from implio_pipeline.domain.replan import reread
 from implio_pipeline.ports.keychain import KeyRing
 from implio_pipeline.stores.durable import make_folder, sync_folder
 
-_ROOT_ID = re.compile(r"(?P<region>[a-z0-9_-]+)/(?P<name>[a-z]+)/(?P<epoch>[0-9]+)")
+_ROOT_ID = re.compile(r"(?P<region>[A-Za-z0-9_-]+)/(?P<name>[a-z]+)/(?P<epoch>[0-9]+)")
 _FILE = re.compile(r"(?P<name>[a-z]+)\.(?P<epoch>[0-9]+)\.key", re.ASCII)
 _KEY_BYTES = 32
 _PRINT_BYTES = 8
