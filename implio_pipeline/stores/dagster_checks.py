@@ -1,5 +1,6 @@
 """Checkups of Dagster: its storage, its daemon, and what executes runs. They read; they start nothing."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,8 @@ from implio_pipeline.domain.waiting import WaitCause, WaitingKind, why_waiting
 from implio_pipeline.stores.dagster_state import orchestration_facts, refuses_login
 
 _ASK_SECONDS = 3.0
+_NEXT_URL = re.compile(r"[;,](?=[a-zA-Z][\w+.-]*://)")
+"""Between the URLs of a list: Celery's broker may be several servers."""
 _NEEDED_RIGHTS = (("create", "jobs"), ("get", "jobs"), ("delete", "jobs"), ("list", "pods"))
 """What a launcher for Kubernetes does with its namespace."""
 
@@ -138,9 +141,13 @@ def _place(url: str) -> Sequence[object]:
 
 
 def _shown(url: str) -> str:
-    """Return the address in a URL, without its user and password."""
-    known = urlsplit(url)
-    return f"{known.hostname}:{known.port}{known.path}" if known.port else f"{known.hostname}{known.path}"
+    """Return the address in a URL, without its user and password; of several URLs, the first one's."""
+    known = urlsplit(_NEXT_URL.split(url)[0])
+    try:
+        port = f":{known.port}" if known.port else ""
+    except ValueError:  # no number
+        port = ""
+    return f"{known.hostname}{port}{known.path}"
 
 
 def _is_near(url: str) -> bool:

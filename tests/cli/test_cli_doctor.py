@@ -171,6 +171,18 @@ def test_a_broker_without_workers_and_one_that_is_gone_are_told_apart(
     assert ("no-worker" in found, "broker-unreachable" in found) == (is_there, not is_there)
 
 
+def test_no_password_of_several_brokers_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = (free_port(), free_port())
+    monkeypatch.setenv("IMPLIO_DAGSTER__LAUNCHER", "celery")
+    monkeypatch.setenv("IMPLIO_DAGSTER__STORAGE", new_database(is_empty=True))
+    monkeypatch.setenv("IMPLIO_DAGSTER__BROKER", ";".join(f"redis://:{SECRET}@127.0.0.1:{port}/0" for port in ports))
+
+    done = CliRunner().invoke(app, ["--home", str(folder), "doctor"])
+
+    assert f"Celery's broker at 127.0.0.1:{ports[0]}/0 does not answer" in done.stdout
+    assert SECRET not in done.output
+
+
 def test_people_read_what_is_wrong_and_what_to_do(folder: Path) -> None:
     FAULTS["folder-open-to-others"](folder)
 
