@@ -6,6 +6,7 @@
 """
 
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 
 import pydantic
 import typer
+from pydantic_settings.exceptions import SettingsError
 from typer.core import TyperGroup
 
 from implio_pipeline import __version__
@@ -164,7 +166,7 @@ def _run(command: Callable[[], Any], *, is_json: bool) -> int:
     except ImplioError as error:
         code, facts, remedy = error.code, error.facts, remedy_for_operators(error)
         ends = exit_code_of(error)
-    except (pydantic.ValidationError, tomllib.TOMLDecodeError) as error:
+    except (pydantic.ValidationError, SettingsError, tomllib.TOMLDecodeError) as error:
         code, facts, remedy = SettingsInvalid.code, _settings_facts(error), SettingsInvalid.remedy
         ends = ExitCode.FAILED
     except (typer.Abort, KeyboardInterrupt):
@@ -192,10 +194,14 @@ def _run(command: Callable[[], Any], *, is_json: bool) -> int:
     return ends
 
 
-def _settings_facts(error: pydantic.ValidationError | tomllib.TOMLDecodeError) -> str:
+def _settings_facts(error: pydantic.ValidationError | SettingsError | tomllib.TOMLDecodeError) -> str:
     """Return which settings are wrong and what they may be, without their values: one may be a secret."""
     if isinstance(error, tomllib.TOMLDecodeError):
         return "implio.toml is not TOML"
+    if isinstance(error, SettingsError):
+        named = re.search(r'field "(\w+)"', str(error))  # its cause may quote the value
+        variable = f"IMPLIO_{named[1].upper()}" if named else "IMPLIO_…"
+        return f"a variable {variable}… cannot be read: a list or a whole table is JSON there"
     told = []
     for one in error.errors(include_input=False, include_url=False):
         name = ".".join(str(step) for step in one["loc"])

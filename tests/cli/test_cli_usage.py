@@ -140,6 +140,8 @@ def test_settings_that_are_no_toml_are_told_as_such(cli):
     [
         ("IMPLIO_DAGSTER__LAUNCHER", "zqzq-secret", "dagster.launcher: should be 'default', 'celery' or 'k8s'"),
         ("IMPLIO_DAGSTER__EXECUTOR", "celery", "needs dagster.broker"),
+        ("IMPLIO_API__TRUSTED_PROXIES", "zqzq-secret", "IMPLIO_API… cannot be read: a list or a whole table is JSON"),
+        ("IMPLIO_REGIONS", "zqzq-secret", "IMPLIO_REGIONS… cannot be read: a list or a whole table is JSON"),
         ("IMPLIO_WORKERS__MOST", "zqzq-secret", "workers.most: should be a valid integer"),
         ("IMPLIO_REGIONS__EU__KEYS", "transit:ftp://zqzq-secret@x", "regions.eu.keys: keys in Transit are written as"),
         (
