@@ -2,12 +2,15 @@
 
 import json
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import create_engine, inspect, make_url
+from sqlalchemy import Connection, create_engine, inspect, make_url
 from support.catalogs import URL_VARIABLE, url_of
 from support.databases import drop_database, new_database
 from support.servers import s3
@@ -19,6 +22,7 @@ from implio_pipeline.domain.errors import CatalogOutdated, CatalogUnavailable, H
 from implio_pipeline.domain.ids import Region, TeamId
 from implio_pipeline.flows.accounts.teams import add_team
 from implio_pipeline.settings import SETTINGS_FILE, Settings, load_settings, new_settings_text
+from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.wiring import OpenHome, init_home, open_home
 
 SECRET = "zqzq-secret"  # noqa: S105
@@ -340,6 +344,31 @@ def test_a_database_of_another_home_is_refused(
 
     assert "another database" in refused.value.remedy
     assert not (tmp_path / "second" / SETTINGS_FILE).exists()
+
+
+def test_of_two_homes_that_are_made_at_once_in_one_database_one_is_refused(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL_VARIABLE, url)
+    both_have_looked = threading.Barrier(2)
+    look = RowMacs.is_new
+
+    def look_together(connection: Connection) -> bool:
+        is_new = look(connection)
+        with suppress(threading.BrokenBarrierError):  # only one of them gets to its second look at a time
+            both_have_looked.wait(timeout=2)
+        return is_new
+
+    monkeypatch.setattr(RowMacs, "is_new", look_together)
+    with ThreadPoolExecutor(2) as pool:
+        tries = [pool.submit(init_home, tmp_path / name) for name in ("first", "second")]
+    monkeypatch.undo()
+
+    (error,) = [error for each in tries if (error := each.exception()) is not None]
+    assert isinstance(error, HomeExists)
+    (made,) = [path.parent for path in tmp_path.glob(f"*/{SETTINGS_FILE}")]
+    with open_home(made) as opened:
+        add_team(opened, ADS, region=Region("eu"))
 
 
 @pytest.mark.parametrize(

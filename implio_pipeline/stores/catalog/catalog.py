@@ -195,15 +195,16 @@ class SqlCatalog(Catalog):
         """
         with database.reading(self._engine) as connection:
             is_new = RowMacs.is_new(connection)
-        made = RowMacs.new_key(self._engine) if is_new else None
-        with database.writing(self._engine) as connection:
-            RowMacs.store_key(connection, made)
-        with database.reading(self._engine) as connection:
-            is_anothers = connection.scalar(select(teams.c.team).limit(1)) is not None
-            try:
+        try:
+            made = RowMacs.new_key(self._engine) if is_new else None
+            with database.writing(self._engine) as connection:
+                database.lock(connection, database.KEY_LOCK)  # another home may be made here at the same time
+                RowMacs.store_key(connection, made)
+            with database.reading(self._engine) as connection:
+                is_anothers = connection.scalar(select(teams.c.team).limit(1)) is not None
                 RowMacs.of(connection)
-            except (KeyMissing, BackupForgotten):
-                is_anothers = True
+        except (KeyMissing, BackupForgotten):
+            is_anothers = True
         if is_anothers:
             raise HomeExists(
                 "the database of the new home's catalog is that of another home",
