@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from implio_pipeline.domain.checkup import Finding, Level
 from implio_pipeline.domain.waiting import WaitCause, WaitingKind, why_waiting
-from implio_pipeline.stores.dagster_state import orchestration_facts, refuses_login
+from implio_pipeline.stores.dagster_state import orchestration_facts, refuses
 
 _ASK_SECONDS = 3.0
 _NEXT_URL = re.compile(r"[;,](?=[a-zA-Z][\w+.-]*://)")
@@ -41,11 +41,11 @@ def check_storage(home: Path, url: str | None, *, catalog_url: str, now: datetim
         )
     facts = orchestration_facts(home, url)
     if facts is None:
-        if url is not None and refuses_login(url):
+        if url is not None and refuses(url):
             yield Finding(
                 code="dagster-storage-unreachable",
                 what=f"Dagster's storage at {_shown(url)} cannot be reached, or refuses the role or its password",
-                remedy="Check the server and dagster.storage: host, port, role, database and password.",
+                remedy="Check the server and dagster.storage: host, port, role, its rights, database and password.",
             )
             return
         yield Finding(

@@ -88,12 +88,18 @@ def _read_postgres(url: str) -> _Found | None:
     return *found, SessionSigns(dsn).is_dead
 
 
-def refuses_login(url: str) -> bool:
-    """Return whether Dagster's PostgreSQL database cannot be reached, or refuses the role or its password."""
+def refuses(url: str) -> bool:
+    """Return whether Dagster's PostgreSQL database cannot be reached, or refuses the role, its password or its rights.
+
+    Otherwise it can be read, or is empty.
+    """
     import psycopg2  # noqa: PLC0415 -- as in `_read_postgres`
 
     try:
-        psycopg2.connect(_dsn(url), connect_timeout=5).close()
+        with closing(psycopg2.connect(_dsn(url), connect_timeout=5)) as connection, connection.cursor() as cursor:
+            cursor.execute(_HEARTBEATS)
+    except psycopg2.errors.UndefinedTable:
+        return False
     except psycopg2.Error:
         return True
     return False

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url
 from support.catalogs import copy_home
 from support.databases import new_database
 from support.items import Ad, table_of
@@ -134,6 +134,21 @@ def test_a_storage_of_dagster_that_refuses_and_an_empty_one_are_told_apart(
     assert code in found
     assert ("daemon" in found[code]["remedy"]) == is_reached
     assert ("password" in found[code]["remedy"]) != is_reached
+
+
+def test_a_storage_of_dagster_whose_tables_the_role_may_not_read_is_not_called_empty(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_url(new_database(is_empty=True))
+    administrator = create_engine(url.set(username="postgres"), isolation_level="AUTOCOMMIT")
+    with administrator.connect() as connection:
+        connection.exec_driver_sql("create table daemon_heartbeats (daemon_type text, timestamp timestamp)")
+    administrator.dispose()
+    monkeypatch.setenv("IMPLIO_DAGSTER__STORAGE", url.render_as_string(hide_password=False))
+
+    _, found = examined(folder)
+
+    assert "rights" in found["dagster-storage-unreachable"]["remedy"]
 
 
 def test_root_keys_in_a_folder_are_tried(folder: Path) -> None:
