@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from support.databases import a_database
 from support.home import ADS, opened_at
 from support.items import Ad
 from support.key_services import Proxy, proxy, transit_address
@@ -79,6 +80,22 @@ def test_a_home_in_a_key_service_works_rotates_and_has_no_root_key_in_a_file(fol
             stored = set(connection.scalars(select(home_root_keys.c.root_key_id)))
         assert {each for each in home.services.keychain.ring.identities() if each.startswith("home/")} == stored
         assert home.services.people.remember("Olga Operator") == person
+
+
+def test_one_connection_is_enough_for_a_home_on_postgresql(
+    tmp_path: Path, between: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_database(is_empty=True) as url:
+        monkeypatch.setenv("IMPLIO_CATALOG_URL", url)
+        monkeypatch.setenv("IMPLIO_CATALOG_SERVER__CONNECTIONS", "1")
+        monkeypatch.setenv("IMPLIO_CATALOG_SERVER__WAIT_SECONDS", "5")
+        monkeypatch.setenv("IMPLIO_HOME_KEYS", str(transit_address(monkeypatch, url=between.url)))
+        wiring.init_home(tmp_path / "home")
+
+        with opened_at(tmp_path / "home", threads=1) as home:
+            add_team(home.services, "ads", region=Region("eu"))
+        with opened_at(tmp_path / "home", threads=1) as home:
+            assert home.services.people.remember("Olga Operator")
 
 
 def test_an_open_home_costs_few_calls_and_sealed_values_none(folder: Path, between: Proxy) -> None:

@@ -61,6 +61,7 @@ from implio_pipeline.domain.outcome import RequestOutcome
 from implio_pipeline.stores.catalog.access_tables import api_keys, home_keys
 from implio_pipeline.stores.catalog.bulk_insert import bulk_insert, take_sequences
 from implio_pipeline.stores.catalog.column_types import EPOCH, Day, Instant, Word
+from implio_pipeline.stores.catalog.engine import turns_of
 from implio_pipeline.stores.catalog.home_root_keys import check_roots
 from implio_pipeline.stores.catalog.tables import (
     FileState,
@@ -156,7 +157,8 @@ class _Key:
 
     def opened(self, connection: Connection) -> bytes:
         if self._key is None:
-            with self._lock:
+            # The seal may read the catalog itself. It must not wait for a connection while this transaction holds one.
+            with self._lock, turns_of(connection.engine).urgent():
                 row = connection.execute(select(home_keys).where(home_keys.c.name == _KEY_NAME)).one_or_none()
                 if row is None:
                     raise CatalogTampered("the key that authenticates the catalog's rows is not in it")
