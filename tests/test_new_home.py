@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, inspect, make_url
 from support.catalogs import URL_VARIABLE, url_of
 from support.databases import drop_database, new_database
+from support.key_services import kms_address
 from support.servers import s3
 from typer.testing import CliRunner
 
@@ -344,6 +345,20 @@ def test_a_database_of_another_home_is_refused(
 
     assert "another database" in refused.value.remedy
     assert not (tmp_path / "second" / SETTINGS_FILE).exists()
+
+
+def test_a_database_of_another_home_is_refused_as_such_although_a_key_service_refuses_its_keys(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL_VARIABLE, url)
+    monkeypatch.setenv("IMPLIO_HOME_KEYS", str(kms_address(monkeypatch)))
+    init_home(tmp_path / "first")
+    with open_home(tmp_path / "first") as opened:
+        add_team(opened, ADS, region=Region("eu"))
+    monkeypatch.setenv("IMPLIO_HOME_KEYS", str(kms_address(monkeypatch)))
+
+    with pytest.raises(HomeExists, match="another home"):
+        init_home(tmp_path / "second")
 
 
 def test_of_two_homes_that_are_made_at_once_in_one_database_one_is_refused(

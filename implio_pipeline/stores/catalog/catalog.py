@@ -202,7 +202,8 @@ class SqlCatalog(Catalog):
                 RowMacs.store_key(connection, made)
             with database.reading(self._engine) as connection:
                 is_anothers = connection.scalar(select(teams.c.team).limit(1)) is not None
-                RowMacs.of(connection)
+                if not is_anothers:  # a key service may refuse to open another home's keys
+                    RowMacs.of(connection)
         except (KeyMissing, BackupForgotten):
             is_anothers = True
         if is_anothers:
