@@ -74,6 +74,8 @@ _NDJSON_SELECT = {
     "ip_address": 'location."ipAddress"',
     "location_custom": 'location."customerSpecific"::varchar',
     "actor_id": 'result."actorId"',
+    "result": "to_json(result)::varchar",
+    "unknown_properties": "null::varchar",
 }
 
 
