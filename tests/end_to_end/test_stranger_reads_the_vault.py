@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count, pairwise
 from pathlib import Path
@@ -22,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores.test_vault import any_rows
 from support import stranger_vault
-from support.catalogs import copy_home
+from support.catalogs import copy_home, only_sqlite
 from support.changed import changed
 from support.clock import NOW
 from support.depth import examples
@@ -42,6 +43,8 @@ EU = Region("eu")
 FORMAT = Path(__file__).parents[2] / "docs" / "FORMAT.md"
 PEOPLE = ("ann", "bob", "cid")
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PHYSICAL = {"INT64": (2, 0), "DOUBLE": (5, 0), "BYTE_ARRAY": (6, 0), "FIXED_LEN_BYTE_ARRAY": (7, 16)}
+pytestmark = only_sqlite  # the document's programs read the catalog's file
 Row = dict[str, Any]
 Reader = Callable[[Path, Listed], dict[str, list[Any]]]
 
@@ -234,6 +237,25 @@ def test_every_column_has_a_key_of_its_own_that_the_key_of_its_class_opens(home:
     assert len(set(keys.values())) == len(opened.classes) + 1  # and the footer's
 
 
+@pytest.mark.parametrize("kind", list(FileKind))
+def test_columns_have_the_types_and_dictionaries_that_the_document_names(home: Home, kind: FileKind) -> None:
+    stored(home, some_rows(home, 7, kind), kind=kind)
+    section = FORMAT.read_text().partition("### Types of the columns\n")[2].partition("\n### ")[0]
+    table, _, words = section.partition("These columns have a dictionary")
+    lines = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    typed = {name: type_ for names, type_ in lines for name in re.findall(r"`(\w+)`", names)}
+
+    opened = only_file(home)
+
+    for name, leaf in opened.types.items():
+        type_ = typed.get(name, "`BYTE_ARRAY`, `STRING`")
+        assert (leaf.physical, leaf.octets) == next(each for word, each in PHYSICAL.items() if f"`{word}`" in type_)
+        assert leaf.is_text == ("`STRING`" in type_)
+        assert leaf.is_instant == ("`TIMESTAMP`" in type_)
+        assert (leaf.most_repeated, leaf.most_defined) == ((1, 3) if "`LIST`" in type_ else (0, 1))
+    assert opened.with_dictionary == set(re.findall(r"`(\w+)`", words)) & opened.types.keys()
+
+
 # What was altered is refused.
 
 
@@ -331,8 +353,8 @@ def test_a_file_in_the_place_of_another_is_refused(home: Home) -> None:
 
     with pytest.raises(VaultRefused, match="the key is of another file"):
         read_file(home.path, one, other.path.read_bytes())
-    with pytest.raises(VaultRefused, match="another digest"):
-        read_file(home.path, Listed(file_id=one.file_id, path=other.path, rows=7, digest=one.digest))
+    with pytest.raises(VaultRefused, match="another size or digest"):
+        read_file(home.path, replace(one, path=other.path))
 
 
 def test_an_erased_file_does_not_open_with_what_the_home_still_holds(home: Home) -> None:

@@ -66,20 +66,22 @@ class Listed:
     file_id: str
     path: Path
     rows: int
+    size_bytes: int
     digest: str
 
 
 def files_in(home: Path) -> list[Listed]:
     """Return the live files of a home."""
-    asked = "select file_id, region, team, day, rows, digest from vault_files where state = 'live' order by file_id"
+    asked = "select file_id, region, team, day, rows, size_bytes, digest from vault_files where state = 'live'"
     return [
         Listed(
             file_id=file_id,
             path=home / f"vault/{region}/team={team}/day={day}/{file_id}.parquet",
             rows=rows,
+            size_bytes=size_bytes,
             digest=digest,
         )
-        for file_id, region, team, day, rows, digest in _rows(home, asked)
+        for file_id, region, team, day, rows, size_bytes, digest in _rows(home, asked)
     ]
 
 
@@ -110,8 +112,18 @@ def _unwrap(key: bytes, wrapped: bytes) -> bytes:
         raise VaultRefused("a key was wrapped by another key") from fault
 
 
-def data_key(material: bytes, *, file_id: str, is_footer: bool, file_key: FileKey) -> tuple[str, bytes]:
-    """Return the class whose key opens a data key, and the data key, from the key material."""
+@dataclass(frozen=True, kw_only=True)
+class DataKey:
+    """The key of a column or of the footer."""
+
+    column_class: str
+    """The class whose file key opens it."""
+    kek_id: bytes
+    key: bytes = field(repr=False)
+
+
+def data_key(material: bytes, *, file_id: str, is_footer: bool, file_key: FileKey) -> DataKey:
+    """Open the data key that key material tells of."""
     known = _json(material)
     _demand(known.keys() == (_KEY_FIELDS | _ABOUT_KMS if is_footer else _KEY_FIELDS), "key material has other fields")
     told = {"keyMaterialType": "PKMT1", "internalStorage": True, "isFooterKey": is_footer, "doubleWrapping": True}
@@ -119,11 +131,13 @@ def data_key(material: bytes, *, file_id: str, is_footer: bool, file_key: FileKe
     _demand({name: known[name] for name in told} == told, "key material of another form")
     named, _, column_class = known["masterKeyID"].partition("/")
     _demand(named == file_id and column_class in CLASSES, "the key is of another file")
+    kek_id = _base64(known["keyEncryptionKeyID"])
+    _demand(len(kek_id) == 16, "the name of the KEK has another length")
     kek = _unwrap(file_key(known["masterKeyID"]), _base64(known["wrappedKEK"]))
     _demand(len(kek) == 16, "the KEK has another length")
-    key = _opened(kek, _base64(known["wrappedDEK"]), _base64(known["keyEncryptionKeyID"]))
+    key = _opened(kek, _base64(known["wrappedDEK"]), kek_id)
     _demand(len(key) == 32, "the data key has another length")
-    return column_class, key
+    return DataKey(column_class=column_class, kek_id=kek_id, key=key)
 
 
 def _json(material: bytes) -> dict[str, Any]:
@@ -262,6 +276,7 @@ class Opened:
     columns: dict[str, list[Any]] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
     """The class whose key opens each column."""
+    types: dict[str, Leaf] = field(default_factory=dict)
     pages: dict[str, list[int]] = field(default_factory=dict)
     """The number of rows of each page of a column."""
     with_dictionary: set[str] = field(default_factory=set)
@@ -281,7 +296,8 @@ def read_file(home: Path, listed: Listed, octets: bytes | None = None) -> Opened
         VaultRefused: it is not what the format says.
     """
     content = listed.path.read_bytes() if octets is None else octets
-    _demand(octets is not None or sha256(content).hexdigest() == listed.digest, "the catalog has another digest")
+    is_listed = (len(content), sha256(content).hexdigest()) == (listed.size_bytes, listed.digest)
+    _demand(octets is not None or is_listed, "the catalog has another size or digest")
     keys = cache(lambda name: file_key(home, name))
     try:
         opened = _Reader(content, listed.file_id, keys).read()
@@ -297,6 +313,7 @@ class _Reader:
     file_id: str
     file_key: FileKey
     unique: bytes = b""
+    kek_ids: dict[str, bytes] = field(default_factory=dict)
     uncompressed: int = 0
     footer_start: int = 0
     footer_module: Module | None = None
@@ -334,16 +351,21 @@ class _Reader:
         algorithm = crypto[1][1]
         _demand(algorithm.keys() <= {2, 3} and algorithm.get(3, False) is False, "a prefix of the additional data")
         self.unique = algorithm[2]
-        column_class, key = self.data_key(crypto[2], is_footer=True)
-        _demand(column_class == "operational", "another class opens the footer")
+        _demand(len(self.unique) == 8, "another length of the additional data")
+        opened = self.data_key(crypto[2], is_footer=True)
+        key = opened.key
+        _demand(opened.column_class == "operational", "another class opens the footer")
         start, additional = self.footer_start + length, self.unique + bytes([_FOOTER])
         sealed, after = self.module(start)
         _demand(after == end, "octets after the footer")
         self.footer_module = Module(name="footer", start=start, end=end, key=key, additional=additional)
         return _whole_thrift(_opened(key, sealed, additional))
 
-    def data_key(self, material: bytes, *, is_footer: bool) -> tuple[str, bytes]:
-        return data_key(material, file_id=self.file_id, is_footer=is_footer, file_key=self.file_key)
+    def data_key(self, material: bytes, *, is_footer: bool) -> DataKey:
+        opened = data_key(material, file_id=self.file_id, is_footer=is_footer, file_key=self.file_key)
+        known = self.kek_ids.setdefault(opened.column_class, opened.kek_id)
+        _demand(known == opened.kek_id, "the class has another KEK")
+        return opened
 
     def module(self, at: int) -> tuple[bytes, int]:
         """Return a module without its length, and where it ends."""
@@ -360,7 +382,7 @@ class _Reader:
     def column(self, leaf: Leaf, chunk: Struct, number: int, at: int) -> int:
         """Read a column whose modules begin at a place; return where they end."""
         name = leaf.path[0]
-        metadata, column_class, key = self.metadata(chunk, number, leaf)
+        metadata, owner = self.metadata(chunk, number, leaf)
         _demand(metadata[3] == [each.encode() for each in leaf.path], "metadata of another column")
         _demand(metadata[1] == leaf.physical, "the column has another type")
         _demand(metadata[4] == _ZSTD, "another codec")
@@ -370,7 +392,7 @@ class _Reader:
         size = 0
         dictionary = None
         if 11 in metadata:
-            header, page, at, size = self.page(key, number, None, at)
+            header, page, at, size = self.page(owner.key, number, None, at)
             _demand(header[1] == _DICTIONARY_PAGE and header[7][2] == _PLAIN, "a dictionary of another form")
             dictionary, rest = _plain(leaf, page, header[7][1])
             _demand(not rest, "octets after a dictionary")
@@ -381,7 +403,7 @@ class _Reader:
         levels = Levels()
         kinds = Counter([(_DICTIONARY_PAGE, _PLAIN)] if 11 in metadata else [])
         while at < end:
-            header, page, at, more = self.page(key, number, len(counts), at)
+            header, page, at, more = self.page(owner.key, number, len(counts), at)
             size += more
             _demand(header[1] == _DATA_PAGE, "another kind of page")
             rows, found = _cells(leaf, header[5], page, dictionary)
@@ -400,20 +422,21 @@ class _Reader:
         _demand(set(dictionary or ()) <= set(slots), "a value in the dictionary that no row has")
         _demand(_are_sizes(metadata.get(16, {}), leaf, levels, slots), "sizes of other values")
         self.opened.columns[name] = cells
-        self.opened.classes[name] = column_class
+        self.opened.classes[name] = owner.column_class
+        self.opened.types[name] = leaf
         self.opened.pages[name] = counts
         return end
 
-    def metadata(self, chunk: Struct, number: int, leaf: Leaf) -> tuple[Struct, str, bytes]:
-        """Return the metadata of a column, its class and its data key."""
+    def metadata(self, chunk: Struct, number: int, leaf: Leaf) -> tuple[Struct, DataKey]:
+        """Return the metadata of a column and its data key."""
         _demand(chunk.keys() == {2, 8, 9} and chunk[8].keys() == {2}, "the column has no key of its own")
         crypto = chunk[8][2]
         _demand(crypto[1] == [each.encode() for each in leaf.path], "the key is of another column")
-        column_class, key = self.data_key(crypto[2], is_footer=False)
+        owner = self.data_key(crypto[2], is_footer=False)
         sealed = chunk[9]
         _demand(unpack_from("<I", sealed)[0] == len(sealed) - _LENGTH, "a module of another length")
-        opened = _opened(key, sealed[_LENGTH:], self.additional(_COLUMN, number))
-        return _whole_thrift(opened), column_class, key
+        opened = _opened(owner.key, sealed[_LENGTH:], self.additional(_COLUMN, number))
+        return _whole_thrift(opened), owner
 
     def page(self, key: bytes, column: int, number: int | None, at: int) -> tuple[Struct, bytes, int, int]:
         """Return the header of a page, the page uncompressed, where it ends, and the size of both.
