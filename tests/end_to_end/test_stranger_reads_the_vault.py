@@ -7,6 +7,7 @@ the document, which uses pyarrow's own decryption. What both need to know has to
 import ast
 import os
 import re
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -355,6 +356,22 @@ def test_a_file_in_the_place_of_another_is_refused(home: Home) -> None:
         read_file(home.path, one, other.path.read_bytes())
     with pytest.raises(VaultRefused, match="another size or digest"):
         read_file(home.path, replace(one, path=other.path))
+
+
+@pytest.mark.parametrize("change", ["digest = '0' || digest", "rows = rows + 1", "low_key = high_key"])
+def test_an_altered_row_of_the_catalog_is_refused(home: Home, change: str) -> None:
+    stored(home, some_rows(home, 7))
+    with closing(sqlite3.connect(home.path / "catalog/catalog.db")) as catalog, catalog:
+        catalog.execute(f"update vault_files set {change}")
+
+    with pytest.raises(VaultRefused, match="a row of the catalog was altered"):
+        files_in(home.path)
+
+
+def test_a_file_of_nobodys_rows_is_listed(home: Home) -> None:
+    stored(home, [row_of(home, 1, None, FileKind.ITEMS)])
+
+    assert is_read_alike(home)
 
 
 def test_an_erased_file_does_not_open_with_what_the_home_still_holds(home: Home) -> None:

@@ -1,8 +1,8 @@
 """A reader of vault files as a stranger writes it: from `docs/FORMAT.md` and what that names, without our code.
 
 It keeps the document honest. Whatever it does not say has no place here: where the two disagree, the document is mended
-first. Read "A vault file" and "Keys" there beside it. It imports the standard library, `cryptography`, and zstd from
-pyarrow. It refuses whatever the document does not describe.
+first. Read "A vault file", "Keys" and "What authenticates the catalog" there beside it. It imports the standard
+library, `cryptography`, and zstd from pyarrow. It refuses whatever the document does not describe.
 
 `files_in` lists a home's files. `read_file` opens one with the keys and the catalog, and returns its columns. It opens
 the footer, then the metadata and the pages of each column.
@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from pathlib import Path
 from struct import unpack_from
 from typing import Any
@@ -70,19 +70,39 @@ class Listed:
     digest: str
 
 
+_NUMBERS = ["rows", "size_bytes", "anonymous_rows", "first_submitted_at", "last_submitted_at", "most_of_one_user"]
+_OCTETS = ["low_key", "high_key", "filters"]
+_TEXTS = ["file_id", "team", "region", "day", "kind", "digest", "outcomes"]
+
+
 def files_in(home: Path) -> list[Listed]:
-    """Return the live files of a home."""
-    asked = "select file_id, region, team, day, rows, size_bytes, digest from vault_files where state = 'live'"
-    return [
-        Listed(
-            file_id=file_id,
-            path=home / f"vault/{region}/team={team}/day={day}/{file_id}.parquet",
-            rows=rows,
-            size_bytes=size_bytes,
-            digest=digest,
-        )
-        for file_id, region, team, day, rows, size_bytes, digest in _rows(home, asked)
-    ]
+    """Return the live files of a home.
+
+    Raises:
+        VaultRefused: a row of the catalog is not what was written there.
+    """
+    ((root_key_id, wrapped),) = _rows(home, "select root_key_id, wrapped from home_keys where name = 'catalog'")
+    key = _unwrap(_root_key(home, root_key_id), wrapped)
+    names = [*_NUMBERS, *_OCTETS, *_TEXTS, "mac"]
+    found = []
+    for values in _rows(home, f"select {', '.join(names)} from vault_files where state = 'live'"):
+        row = dict(zip(names, values, strict=True))
+        _demand(_mac(row, key) == row["mac"], "a row of the catalog was altered")
+        place = f"vault/{row['region']}/team={row['team']}/day={row['day']}/{row['file_id']}.parquet"
+        known = {name: row[name] for name in ("file_id", "rows", "size_bytes", "digest")}
+        found.append(Listed(path=home / place, **known))
+    return found
+
+
+def _mac(row: dict[str, Any], key: bytes) -> bytes:
+    """Return the MAC of a row of `vault_files`."""
+    octets = [row[name] for name in _OCTETS]
+    texts = [row[name] for name in _TEXTS[:-1]] + [json.dumps(json.loads(row["outcomes"]), sort_keys=True)]
+    parts = [row[name].to_bytes(8, "big") for name in _NUMBERS]
+    parts += [b"\xff" * 4 if each is None else len(each).to_bytes(4, "big") for each in octets]
+    parts += [each or b"" for each in octets]
+    parts += ["\0".join(texts).encode()]
+    return blake2b(b"".join(parts), digest_size=32, key=key, person=b"vault_files").digest()
 
 
 def file_key(home: Path, name: str) -> bytes:
@@ -95,9 +115,12 @@ def file_key(home: Path, name: str) -> bytes:
     found = _rows(home, asked, file_id, column_class)
     _demand(len(found) == 1, "the catalog has no such key")
     file_wrapped, team_wrapped, root_key_id = found[0]
-    region, purpose, epoch = root_key_id.split("/")
-    root = (home / "keys" / region / f"{purpose}.{epoch}.key").read_bytes()
-    return _unwrap(_unwrap(root, team_wrapped), file_wrapped)
+    return _unwrap(_unwrap(_root_key(home, root_key_id), team_wrapped), file_wrapped)
+
+
+def _root_key(home: Path, root_key_id: str) -> bytes:
+    region, column_class, epoch = root_key_id.split("/")
+    return (home / "keys" / region / f"{column_class}.{epoch}.key").read_bytes()
 
 
 def _rows(home: Path, asked: str, *values: str) -> list[tuple[Any, ...]]:
