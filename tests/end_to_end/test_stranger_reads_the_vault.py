@@ -222,7 +222,7 @@ def test_whatever_the_rows_are_they_are_read_before_and_after_an_erasure(
 
     stored(home, rows, kind=kind, page_rows=page_rows if is_by_page else 1000)
     assert is_read_alike(home, but=before)
-    erased(home, f"ann {example}", page_rows=page_rows)
+    assert erased(home, f"ann {example}", page_rows=page_rows) == sum(row["user_key"] == keys[0] for row in rows)
 
     assert is_read_alike(home, but=before) or not [row for row in rows if row["user_key"] != keys[0]]
 

@@ -358,6 +358,9 @@ class _Reader:
         _demand(at == self.footer_start, "octets between the columns and the footer")
         _demand(group[5] == len(MAGIC) and group[6] == at - len(MAGIC), "the row group is elsewhere")
         _demand(group[2] == self.uncompressed, "the row group has another size")
+        people, instants = self.opened.columns["user_key"], self.opened.columns["submitted_at"]
+        order = [(key is None, key or b"", instant) for key, instant in zip(people, instants, strict=True)]
+        _demand(order == sorted(order), "rows in another order")
         self.opened.modules += [self.footer_module] if self.footer_module else []
         return self.opened
 
