@@ -32,7 +32,8 @@ MAGIC = b"PARE"
 CLASSES = ("operational", "content", "identity")
 _LENGTH, _NONCE, _TAG = 4, 12, 16
 _FOOTER, _COLUMN, _PAGE, _DICTIONARY, _PAGE_HEADER, _DICTIONARY_HEADER = range(6)
-_PLAIN, _RLE, _RLE_DICTIONARY, _ZSTD = 0, 3, 8, 6
+_PLAIN, _RLE, _RLE_DICTIONARY = 0, 3, 8
+_NO_CODEC, _ZSTD = 0, 6
 _DATA_PAGE, _DICTIONARY_PAGE = 0, 2
 _INT64, _DOUBLE, _BYTE_ARRAY, _FIXED = 2, 5, 6, 7
 _REQUIRED, _OPTIONAL, _REPEATED = range(3)
@@ -411,14 +412,16 @@ class _Reader:
         metadata, owner = self.metadata(chunk, number, leaf)
         _demand(metadata[3] == [each.encode() for each in leaf.path], "metadata of another column")
         _demand(metadata[1] == leaf.physical, "the column has another type")
-        _demand(metadata[4] == _ZSTD, "another codec")
+        codec = metadata[4]
+        is_plain = 11 in metadata or leaf.physical == _DOUBLE
+        _demand(codec == (_NO_CODEC if is_plain else _ZSTD), "another codec")
         _demand(metadata.keys().isdisjoint({10, 12, 14}), "an index, statistics or a Bloom filter")
         _demand(at == metadata.get(11, metadata[9]), "the column begins elsewhere")
         end = at + metadata[7]
         size = 0
         dictionary = None
         if 11 in metadata:
-            header, page, at, size = self.page(owner.key, number, None, at)
+            header, page, at, size = self.page(owner.key, number, None, at, codec)
             _demand(header[1] == _DICTIONARY_PAGE and header[7][2] == _PLAIN, "a dictionary of another form")
             dictionary, rest = _plain(leaf, page, header[7][1])
             _demand(not rest, "octets after a dictionary")
@@ -429,7 +432,7 @@ class _Reader:
         levels = Levels()
         kinds = Counter([(_DICTIONARY_PAGE, _PLAIN)] if 11 in metadata else [])
         while at < end:
-            header, page, at, more = self.page(owner.key, number, len(counts), at)
+            header, page, at, more = self.page(owner.key, number, len(counts), at, codec)
             size += more
             _demand(header[1] == _DATA_PAGE, "another kind of page")
             rows, found = _cells(leaf, header[5], page, dictionary)
@@ -464,7 +467,7 @@ class _Reader:
         opened = _opened(owner.key, sealed[_LENGTH:], self.additional(_COLUMN, number))
         return _whole_thrift(opened), owner
 
-    def page(self, key: bytes, column: int, number: int | None, at: int) -> tuple[Struct, bytes, int, int]:
+    def page(self, key: bytes, column: int, number: int | None, at: int, codec: int) -> tuple[Struct, bytes, int, int]:
         """Return the header of a page, the page uncompressed, where it ends, and the size of both.
 
         A dictionary has no number.
@@ -479,7 +482,7 @@ class _Reader:
         body, end = self.module(start)
         _demand(header[3] == end - start, "a page of another length")
         _demand(4 not in header, "a checksum")
-        page = _uncompressed(_opened(key, body, of_page), header[2])
+        page = _uncompressed(_opened(key, body, of_page), header[2], codec)
         name = f"{which} of column {column}"
         self.opened.modules += [
             Module(name=f"header of {name}", start=at, end=start, key=key, additional=of_header),
@@ -525,7 +528,10 @@ def _leaves(schema: list[Struct]) -> Iterator[Leaf]:
     _demand(at == len(schema), "the schema has more elements than its tree")
 
 
-def _uncompressed(page: bytes, size: int) -> bytes:
+def _uncompressed(page: bytes, size: int, codec: int) -> bytes:
+    if codec == _NO_CODEC:
+        _demand(len(page) == size, "a page has another size than its header says")
+        return page
     if not size:
         return b""
     try:
