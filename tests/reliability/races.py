@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from implio_pipeline import wiring
-from implio_pipeline.domain.errors import CancelTooLate, FileMissing, HoldRefused, IllegalMove, KeyMissing, PlanOutdated
+from implio_pipeline.domain.errors import (
+    ApprovalRefused,
+    CancelTooLate,
+    FileMissing,
+    HoldRefused,
+    IllegalMove,
+    KeyMissing,
+    PlanOutdated,
+)
 from implio_pipeline.domain.ids import FileKind, TeamId
 from implio_pipeline.domain.request import RequestState
 from implio_pipeline.domain.retention import RetentionPolicy
@@ -159,7 +167,7 @@ class _Process:
                 self.steps[act.__name__] += 1
                 try:
                     act(opened)
-                except (PlanOutdated, CancelTooLate, HoldRefused, IllegalMove):
+                except (PlanOutdated, CancelTooLate, HoldRefused, IllegalMove, ApprovalRefused):
                     self.conflicts += 1
         return {
             "landed": self.landed, "held": self.held, "steps": self.steps, "breaches": self.breaches,

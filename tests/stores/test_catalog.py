@@ -728,6 +728,27 @@ def test_a_lifting_waits_for_the_ledger_although_another_process_has_just_writte
     assert catalog.requests.lifted_without_ledger() == []
 
 
+@pytest.mark.parametrize("ids", [("a", "b"), ("b", "a")])
+def test_of_requests_that_cover_an_entry_the_oldest_takes_it_from_a_cancelled_one(
+    catalog: Catalog, ids: tuple[str, str]
+) -> None:
+    waits = entry(submitted_at=NOW - timedelta(hours=1))
+    catalog.manifest.commit(change(catalog, queue=(waits,)))
+    rules = [UserRule(user_key=waits.user_key, before=NOW), TeamRule(before=NOW), TeamRule(before=NOW)]
+    first, older, newer = (
+        accept(catalog, rule, request_id=RequestId(name), state=RequestState.UNAPPROVED)
+        for rule, name in zip(rules, ("first", *ids), strict=True)
+    )
+
+    def cancel(request: Request) -> list[QueueEntry]:
+        catalog.requests.cancel(request.moved(RequestState.CANCELLED), was=request.state)
+        return list(catalog.moderation.entries(ADS))
+
+    assert cancel(first) == []
+    assert cancel(newer) == []
+    assert cancel(older) == [waits]
+
+
 def test_sequences_never_come_twice(catalog: Catalog) -> None:
     assert catalog.requests.newest_tombstone(ADS) == 0
 

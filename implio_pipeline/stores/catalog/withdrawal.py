@@ -98,12 +98,14 @@ def restore(connection: Connection, request_id: RequestId) -> None:
     macs = RowMacs.of(connection)
     rows = connection.execute(query.order_by(tombstones.c.sequence)).mappings()
     in_force = {row["request_id"]: tombstone_of(macs, row).rule for row in rows}
+    oldest_first = REQUESTS.order_by(requests.c.tombstone_sequence)
     newer = [
         request_of(macs, row)
         for some in chunks(list(in_force))
-        for row in connection.execute(REQUESTS.where(requests.c.request_id.in_(some)))
+        for row in connection.execute(oldest_first.where(requests.c.request_id.in_(some)))
     ]
-    # 3. They did not find the withdrawn rows when they were accepted, so they take them now.
+    # 3. They did not find the withdrawn rows when they were accepted, so they take them now. The oldest one must take
+    #    them: if the one that has them is cancelled, those before it are not asked.
     withdraw(connection, [(request, in_force[request.request_id]) for request in newer])
     done = [request.request_id for request in newer if request.state in FINAL_STATES]
     forget_withdrawn(connection, done, is_held_too=True)
