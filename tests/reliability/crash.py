@@ -146,10 +146,10 @@ def taken_up(scenario: str, home: Path, prepared: Prepared) -> list[str]:
 
 def _not_rotated(opened: Any) -> list[str]:
     """Return what an interrupted rotation left: two root epochs of one name, or an old class key."""
-    ring = Counter(key_id.rpartition("/")[0] for key_id in opened.services.keychain.ring.identities())
+    ring = Counter(key_id.rpartition("/")[0] for key_id in opened.keychain.ring.identities())
     found = [f"{times} root keys of {series}" for series, times in ring.items() if times > 1]
-    for team in opened.services.catalog.teams.all():
-        keys = Counter(key.purpose.value for key in opened.services.catalog.teams.keys(team.team))
+    for team in opened.catalog.teams.all():
+        keys = Counter(key.purpose.value for key in opened.catalog.teams.keys(team.team))
         found += [f"{times} {purpose} keys" for purpose, times in keys.items() if times > 1 and purpose != "seal"]
     return found
 

@@ -13,6 +13,10 @@ RUNS = {
         *("crash", "--only", "erase"),
         *("--rounds", str(examples(6))),
     ],
+    "a rotation that is killed leaves one key of each kind": [
+        *("crash", "--only", "rotation"),
+        *("--rounds", str(examples(4))),
+    ],
     "processes on the same partitions keep the laws, whatever their order": ["races", "--rounds", "3", "--seed", "7"],
     "a rewrite keeps rows, types, codec and classes": ["fidelity", "--rounds", "1"],
 }
