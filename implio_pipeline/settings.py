@@ -15,7 +15,6 @@ from difflib import get_close_matches
 from itertools import combinations
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal, get_args, get_origin
-from urllib.parse import unquote
 
 import pycountry
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
@@ -34,17 +33,14 @@ from implio_pipeline.domain.ids import Region
 from implio_pipeline.domain.key_addresses import KeyAddress, service_address
 from implio_pipeline.domain.keys import HOME
 from implio_pipeline.domain.residency import EEA, ON_SITE, THIS_MACHINE, KeptIn, Place, Processor
+from implio_pipeline.domain.urls import without_passwords
 
 SETTINGS_FILE = "implio.toml"
-PREFIX = "IMPLIO_"
+_PREFIX = "IMPLIO_"
 HOME_VARIABLE = "IMPLIO_HOME"
 RUN_QUEUE, STEP_QUEUE = "implio-runs", "implio-steps"
 """The queues of Celery for whole runs and for the steps of shared ones. A worker takes from one of them only."""
 _DEFAULT_FILE = Path(__file__).with_name("default_settings.toml")
-_PASSWORD = re.compile(r"^([^:/]+://[^:/@]*):[^@]*(?:@[^@/?#]*)*(?=@)")
-"""Up to the last `@` before the path: some drivers take a password with an `@` that is not escaped."""
-_NEXT_URL = re.compile(r"([;,])(?=[a-zA-Z][\w+.-]*://)")
-"""Between the URLs of a list: Celery's broker may be several servers."""
 _REGION = re.compile(r"[A-Za-z0-9_-]+")
 """A region's name is a part of the ids of its keys, the name of a folder, and a table of the settings file."""
 _OF_SERVICE = re.compile(r"(.*_)?(service_(host|port(_\w+)?)|port_[0-9]+_(tcp|udp|sctp)(_\w+)?)")
@@ -461,7 +457,7 @@ class Settings(BaseSettings):
     """All settings. The defaults make a working home."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
+        env_prefix=_PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         hide_input_in_errors=True,  # a setting may be a secret
@@ -533,14 +529,14 @@ class Settings(BaseSettings):
         # Only what resembles a setting is refused: others may have variables with this prefix, such as Kubernetes.
         names = {_plain(name): name for name in _names_of(cls)}
         for variable, value in os.environ.items():
-            if not variable.upper().startswith(PREFIX):
+            if not variable.upper().startswith(_PREFIX):
                 continue
-            name = variable[len(PREFIX) :].lower()
+            name = variable[len(_PREFIX) :].lower()
             if name.partition("__")[0] in cls.model_fields or _is_of_service(name, value):
                 continue
             near = get_close_matches(_plain(name), names, n=1, cutoff=_NEAR)
             if near or "__" in name:
-                meant = f"; did you mean {PREFIX}{names[near[0]].upper()}?" if near else ""
+                meant = f"; did you mean {_PREFIX}{names[near[0]].upper()}?" if near else ""
                 raise ValueError(f"{variable} is not a setting{meant}")
         return values
 
@@ -682,14 +678,14 @@ def new_settings_text(settings: Settings) -> str:
     """
     text = _DEFAULT_FILE.read_text()
     default = _flat(tomllib.loads(text))
-    values = {name: _without_password(value) for name, value in _of_environment(settings).items()}
+    values = {name: _without_passwords(value) for name, value in _of_environment(settings).items()}
     return _with_values(text, {name: value for name, value in values.items() if value != default.get(name)})
 
 
 def named_by_environment(settings: Settings) -> dict[str, str | None]:
     """Return the settings that the environment names, each with its variable if it holds a password."""
     return {
-        name: f"{PREFIX}{name.replace('.', '__').upper()}" if _without_password(value) != value else None
+        name: f"{_PREFIX}{name.replace('.', '__').upper()}" if _without_passwords(value) != value else None
         for name, value in sorted(_of_environment(settings).items())
     }
 
@@ -713,16 +709,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _without_password(value: Any) -> Any:
-    if not isinstance(value, str) or "://" not in value:
-        return value
-    return "".join(map(_url_without_password, _NEXT_URL.split(value)))
-
-
-def _url_without_password(url: str) -> str:
-    address, mark, query = _PASSWORD.sub(r"\1", url).partition("?")
-    kept = [part for part in query.split("&") if "password" not in unquote(part.partition("=")[0]).lower()]
-    return address + (mark + "&".join(kept) if query and kept else "")
+def _without_passwords(value: Any) -> Any:
+    return without_passwords(value) if isinstance(value, str) else value
 
 
 def _looked_up(values: Any, name: str) -> Any:

@@ -60,6 +60,11 @@ class Story:
     chapter: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def stays(self) -> bool:
+        """Whether the home is left for people to look at, without a daemon on it."""
+        return self.tick is demo_steps.tick
+
     def head(self, title: str) -> None:
         """Begin a chapter."""
         self.chapter += 1
@@ -119,8 +124,7 @@ def _quiet() -> Iterator[None]:
 
 def tell(story: Story, opened: "OpenHome", *, items: int, days: int) -> dict[str, Any]:
     """Run the demo in an open home, and return its result; `isProven` says whether it succeeded."""
-    stays = story.tick is demo_steps.tick
-    story.show(Text.assemble(("implio demo", "bold"), (f"  in {story.home}" if stays else "", "dim")))
+    story.show(Text.assemble(("implio demo", "bold"), (f"  in {story.home}" if story.stays else "", "dim")))
     plan = _land(story, opened, items=items, days=days)
     story.head("Dagster's sensor sees the files and starts one run for each team")
     with story.timed("ingest", "Ingesting"):
@@ -258,7 +262,7 @@ def _prove(
     if search.left_out:
         story.show(warning(f"Not searched: {search.left_out}"))
     # 2. What to do next, where a home is left and no daemon runs on it.
-    if story.tick is demo_steps.tick:
+    if story.stays:
         _show_next(story, total)
     return {
         "home": story.home,

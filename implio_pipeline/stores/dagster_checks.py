@@ -1,18 +1,16 @@
 """Checkups of Dagster: its storage, its daemon, and what executes runs. They read; they start nothing."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from implio_pipeline.domain.checkup import Finding, Level
+from implio_pipeline.domain.urls import first_of
 from implio_pipeline.domain.waiting import WaitCause, WaitingKind, why_waiting
 from implio_pipeline.stores.dagster_state import orchestration_facts, refuses
 
 _ASK_SECONDS = 3.0
-_NEXT_URL = re.compile(r"[;,](?=[a-zA-Z][\w+.-]*://)")
-"""Between the URLs of a list: Celery's broker may be several servers."""
 _NEEDED_RIGHTS = (("create", "jobs"), ("get", "jobs"), ("delete", "jobs"), ("list", "pods"))
 """What a launcher for Kubernetes does with its namespace."""
 
@@ -142,7 +140,7 @@ def _place(url: str) -> Sequence[object]:
 
 def _shown(url: str) -> str:
     """Return the address in a URL, without its user and password; of several URLs, the first one's."""
-    known = urlsplit(_NEXT_URL.split(url)[0])
+    known = urlsplit(first_of(url))
     try:
         port = f":{known.port}" if known.port else ""
     except ValueError:  # no number

@@ -28,7 +28,7 @@ from implio_pipeline.stores.vault import vault as vault_module
 from implio_pipeline.stores.vault.cluster import Bounds
 from implio_pipeline.stores.vault.encoding import (
     decode,
-    decode_clear,
+    decode_in_clear,
     encode,
     encode_empty_row,
     encode_in_clear,
@@ -66,8 +66,8 @@ class Keyed:
         words = [name for name in word_columns(self.kind) if columns is None or name in columns]
         return decode(octets, file_id=self.file_id, raw=self.raw, columns=columns, dictionaries=words)
 
-    def decode_clear(self, octets: bytes) -> pa.Table:
-        return decode_clear(octets, kind=self.kind)
+    def decode_in_clear(self, octets: bytes) -> pa.Table:
+        return decode_in_clear(octets, kind=self.kind)
 
     def whole(self, octets: bytes | memoryview) -> pa.Table:
         return decode(octets, file_id=self.file_id, raw=self.raw)
@@ -82,7 +82,7 @@ def rewritten(old: SealedPages, before: Keyed, after: Keyed, kept: Rows) -> memo
     return without_rows(
         old,
         plan,
-        surgery.decode_pages(old, plan.touched, before.decode_clear),
+        surgery.decode_pages(old, plan.touched, before.decode_in_clear),
         skeleton=after.skeleton(),
         decode=before.decode,
         encode=partial(encode_in_clear, kind=before.kind),
@@ -91,7 +91,7 @@ def rewritten(old: SealedPages, before: Keyed, after: Keyed, kept: Rows) -> memo
 
 def is_proven(old: SealedPages, new: bytes | memoryview, before: Keyed, after: Keyed, kept: Rows) -> bool:
     plan = surgery.plan_pages(page_rows(old), kept)
-    touched = decode_pages(old, plan.touched, before.decode_clear)
+    touched = decode_pages(old, plan.touched, before.decode_in_clear)
     try:
         return is_without_rows(
             old, after.apart(new), np.flatnonzero(~kept), touched, decode_old=before.decode, decode_new=after.decode

@@ -78,6 +78,9 @@ def merge_small(
     The server runs this while posts come in, so that the number of files stays bounded. It makes files of a moderate
     size, so that a row is merged once or twice until `compact` makes files of the final size in the night. A post
     belongs to the day on which it arrives. So only today and yesterday are looked at; `compact` merges what is older.
+
+    Raises:
+        ClockWrong: as for `compact`.
     """
     rows_per_file = min(rows_per_file, _SOON_ROWS)
     since = agreed_now(services).date() - timedelta(days=1)

@@ -114,7 +114,7 @@ def _encoded(tables: Sequence[pa.Table], kind: FileKind, *, page_rows: int | Non
     return sink.getvalue()
 
 
-def decode_clear(octets: bytes, *, kind: FileKind) -> pa.Table:
+def decode_in_clear(octets: bytes, *, kind: FileKind) -> pa.Table:
     """Return the rows of a file in clear that was made in memory; words as dictionaries.
 
     Raises:

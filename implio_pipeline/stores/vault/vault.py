@@ -53,7 +53,7 @@ from implio_pipeline.stores.vault.describe import describe, measure, users_misse
 from implio_pipeline.stores.vault.encoding import (
     ENCRYPTED_MAGIC,
     decode,
-    decode_clear,
+    decode_in_clear,
     encode,
     encode_empty_row,
     encode_in_clear,
@@ -201,7 +201,7 @@ class EncryptedVault(Vault):
             plan = plan_pages(page_rows(old), ~erased)
             if not is_cheaper_by_page(touched=len(plan.touched), pages=len(plan.rows)):
                 return None
-            touched = decode_pages(old, plan.touched, partial(decode_clear, kind=file.kind))
+            touched = decode_pages(old, plan.touched, partial(decode_in_clear, kind=file.kind))
             after, written = self._write_pages(old, plan, touched, before, rows)
         except Unsuitable:
             return None

@@ -37,7 +37,7 @@ Rows = npt.NDArray[np.bool_]
 """For each row whether it is kept."""
 Decode = Callable[[bytes | memoryview, Sequence[str] | None], pa.Table]
 """Returns columns of an encrypted file, decoded by Arrow: dictionaries as dictionaries. `None` is every column."""
-DecodeClear = Callable[[bytes], pa.Table]
+DecodeInClear = Callable[[bytes], pa.Table]
 """Returns all columns of a file in clear, decoded by Arrow: dictionaries as dictionaries."""
 Encode = Callable[[Sequence[pa.Table]], pa.Buffer]
 """Returns tables as the row groups of one file in clear, encoded by Arrow."""
@@ -90,7 +90,7 @@ def plan_pages(rows: list[int], kept: Rows) -> PagePlan:
     )
 
 
-def decode_pages(file: SealedPages, pages: Sequence[int], decode: DecodeClear) -> list[pa.Table]:
+def decode_pages(file: SealedPages, pages: Sequence[int], decode: DecodeInClear) -> list[pa.Table]:
     """Return some data pages, a table for each.
 
     They are opened here, and Arrow decodes them from a file in clear that has only these pages and the dictionaries.
