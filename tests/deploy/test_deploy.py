@@ -16,6 +16,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -296,11 +297,17 @@ def test_every_command_exists_and_knows_its_options(name: str) -> None:
     assert beside.is_file(), f"{program} is not installed"
 
     known = {"implio": 1, "dagster": 2, "dagster-daemon": 1, "celery": 0, "dagster-webserver": 0}[beside.name]
-    told = subprocess.run([beside, *words[:known], "--help"], check=True, capture_output=True, text=True).stdout
+    told = help_of(beside, *words[:known])
     if beside.name == "celery":
-        told = subprocess.run([beside, "worker", "--help"], check=True, capture_output=True, text=True).stdout + " -A "
+        told = help_of(beside, "worker") + " -A "
     for option in (each for each in rest if each.startswith("-")):
         assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", told), option
+
+
+@cache
+def help_of(*command: Path | str) -> str:
+    """Return what a command says of itself; each is asked once, for a process takes a second."""
+    return subprocess.run([*command, "--help"], check=True, capture_output=True, text=True).stdout
 
 
 def test_every_setting_that_compose_and_units_name_exists() -> None:

@@ -237,8 +237,9 @@ def test_a_catalog_row_that_lies_about_its_file_is_named(lake, lie):
     alter, kind = LIES[lie]
     file = commit(lake, table(lake, Ad(task="x", user="cid"), Ad(task="y", user="dee")), alter=alter)
 
-    assert (kind, file.file_id) in named(lake)
-    assert {about for _, about in named(lake)} == {file.file_id}
+    found = named(lake)
+    assert (kind, file.file_id) in found
+    assert {about for _, about in found} == {file.file_id}
 
 
 def test_a_survivor_put_back_is_named_with_its_request_and_its_filter_is_not_believed(lake):
