@@ -21,7 +21,10 @@ from support.without_home import is_left_out, watch_openings
 _MEMORY = Path("/dev/shm")  # noqa: S108
 _MEMORY_NEEDED = 6 * 2**30
 if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _MEMORY_NEEDED:
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))  # `fsync` took most of the time of a home
+    # `fsync` took most of the time of a home, and of what libraries keep in temporary folders: an instance of Dagster
+    # took 2 s on a disk.
+    for variable in ("PYTEST_DEBUG_TEMPROOT", "TMPDIR"):
+        os.environ.setdefault(variable, str(_MEMORY))
 os.environ.update(SETTINGS_OF_TESTS)
 
 make_homes_with_databases()  # with TEST_CATALOG=postgresql
