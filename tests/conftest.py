@@ -16,6 +16,7 @@ from support.catalogs import ON_POSTGRESQL, copy_home, make_homes_with_databases
 from support.depth import SEED, examples
 from support.home import SETTINGS_OF_TESTS, Home, a_home, opened_at
 from support.servers import S3Server, s3
+from support.statements import share_statements
 from support.without_home import is_left_out, watch_openings
 
 _MEMORY = Path("/dev/shm")  # noqa: S108
@@ -29,6 +30,7 @@ os.environ.update(SETTINGS_OF_TESTS)
 
 make_homes_with_databases()  # with TEST_CATALOG=postgresql
 watch_openings()
+share_statements()
 settings.register_profile("any machine", deadline=None, max_examples=examples(100))
 settings.load_profile("any machine")  # on a busy machine 10 ms may become a second
 _FLOWS = Path(__file__).parent / "flows"
