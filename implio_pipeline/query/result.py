@@ -1,12 +1,14 @@
 """The result of a query."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 
 from implio_pipeline.domain.errors import QueryRefused
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _CANNOT_CONVERT = (ArithmeticError, ValueError, pa.ArrowException)
 """What pyarrow raises for values and types that do not exist in Python or pandas."""
@@ -28,7 +30,7 @@ class Result:
         """Return the rows as an Arrow table."""
         return self._table
 
-    def df(self) -> pd.DataFrame:
+    def df(self) -> "pd.DataFrame":
         """Return the rows as a pandas data frame.
 
         Raises:
