@@ -479,7 +479,7 @@ class EncryptedVault(Vault):
         return content
 
     def _stored_again(self, file: VaultFile, written: memoryview) -> bytes:
-        """Return the octets of a new file from storage.
+        """Return the octets of a new file from storage, and release those that were written: both are large.
 
         Raises:
             FileTampered: storage holds others than were written.
@@ -488,6 +488,7 @@ class EncryptedVault(Vault):
         # Comparing bytes is 20 times as fast as computing their digest (measured).
         if not pa.py_buffer(content).equals(pa.py_buffer(written)):
             raise FileTampered(f"file {file.file_id} of team {file.team}, day {file.day}, is not what was written")
+        written.release()
         return content
 
     def _read_back(self, sealed: SealedFile, written: memoryview) -> pa.Table:
