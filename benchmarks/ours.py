@@ -1,14 +1,6 @@
 """Our own pipeline as a contestant: the same flows that Dagster and the command line run."""
 
-import sys
-
-import implio_pipeline  # noqa: F401 -- before pyarrow, whose allocator it chooses
-from implio_pipeline.late_pandas import put_off_pandas
-
-if any(each.startswith("query") for each in sys.argv[1:2]):
-    import pandas as pd  # noqa: F401 -- DuckDB imports it at its first parameter
-else:
-    put_off_pandas()  # as the command line does
+import benchmarks.no_pandas  # noqa: F401 -- before pyarrow
 
 # isort: split
 import getpass

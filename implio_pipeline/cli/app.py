@@ -44,6 +44,7 @@ from implio_pipeline.cli.failures import BadUse, ExitCode, SettingsInvalid, exit
 from implio_pipeline.cli.session import Session
 from implio_pipeline.core_dumps import forbid_core_dumps
 from implio_pipeline.domain.errors import ImplioError
+from implio_pipeline.no_pandas import forbid_pandas
 from implio_pipeline.remedies import remedy_for_operators
 
 _EPILOG = """
@@ -95,6 +96,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line."""
     forbid_core_dumps()  # arguments may be personal, so no memory of this process may reach the disk
+    forbid_pandas()
     app(prog_name="implio")
 
 

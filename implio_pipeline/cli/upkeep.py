@@ -19,7 +19,6 @@ from implio_pipeline.flows.faults import Faults
 from implio_pipeline.flows.files.compact import compact
 from implio_pipeline.flows.operations.audit import AuditReport, audit, note_audit
 from implio_pipeline.flows.operations.rotate_keys import RotationSummary, newest_key_statement, rotate_keys
-from implio_pipeline.wiring import make_root_keys
 
 app = typer.Typer()
 _keys = typer.Typer(help="Rotate keys, so that old backups cannot be read.", no_args_is_help=True)
@@ -186,6 +185,8 @@ def _make(context: typer.Context) -> None:
     For a new home or region whose root keys are in a key service. Keys that exist are kept.
     """
     session = session_of(context)
+    from implio_pipeline.wiring import make_root_keys  # noqa: PLC0415
+
     keys = make_root_keys(session.home)
     session.answer({"rootKeys": keys}, lambda: table(("root key", "identity"), sorted(keys.items())))
 

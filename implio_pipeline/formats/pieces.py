@@ -33,7 +33,7 @@ _READERS: Mapping[str, Callable[..., Iterator[Chunk]]] = {
 SUFFIXES = (*_READERS, *(f"{suffix}{_GZIP}" for suffix in _READERS))
 _LIKELY_GZIP_RATIO = 6
 _WORKER_MODULE = "implio_pipeline.formats.worker"
-_BROKEN_TEXT = pa.array(["not-json", "too-large"])
+_BROKEN_TEXT = ("not-json", "too-large")
 
 _Tables = tuple[pa.Table, pa.Table]
 """Good items and rejected ones."""
@@ -172,7 +172,7 @@ def _parsable(tables: Iterator[_Tables], form: str) -> Iterator[_Tables]:
     """Refuse a JSON file with a malformed element, and a file of lines without any JSON line."""
     rows = texts = 0
     for items, rejected in tables:
-        broken = pc.sum(pc.is_in(rejected.column("reason"), value_set=_BROKEN_TEXT)).as_py() or 0
+        broken = pc.sum(pc.is_in(rejected.column("reason"), value_set=pa.array(_BROKEN_TEXT))).as_py() or 0
         if broken and form == ".json":
             raise LandingInvalid("an element of the JSON array is malformed")
         rows += items.num_rows + rejected.num_rows

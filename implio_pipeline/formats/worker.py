@@ -1,15 +1,11 @@
 """A process that parses chunks or spans of landing files (`python -m implio_pipeline.formats.worker`)."""
 
-from implio_pipeline.late_pandas import put_off_pandas
+from collections.abc import Mapping
+from typing import Any
 
-put_off_pandas()
-
-from collections.abc import Mapping  # noqa: E402
-from typing import Any  # noqa: E402
-
-from implio_pipeline.formats.chunk import Chunk, parse_chunk, table_to_bytes  # noqa: E402
-from implio_pipeline.formats.spans import Span, lines_in  # noqa: E402
-from implio_pipeline.formats.worker_process import Answer, answer_questions  # noqa: E402
+from implio_pipeline.formats.chunk import Chunk, parse_chunk, table_to_bytes
+from implio_pipeline.formats.spans import Span, lines_in
+from implio_pipeline.formats.worker_process import Answer, answer_questions
 
 
 def _parse(part: Chunk | Span, submission: Mapping[str, Any], file: int = -1) -> Answer:
