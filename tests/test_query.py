@@ -51,6 +51,7 @@ from implio_pipeline.flows.files.compact import compact
 from implio_pipeline.flows.files.ingest import ingest
 from implio_pipeline.flows.moderation.apply_decisions import apply_decisions
 from implio_pipeline.query.lake import Lake
+from implio_pipeline.stores.vault.filters import membership_test
 
 EVERY_CLASS = list(ColumnClass)
 HANGS_AFTER_SECONDS = 100
@@ -376,7 +377,8 @@ def test_a_key_is_looked_for_only_in_the_files_it_may_be_in(
 
         monkeypatch.setattr(lake._keychain, "file_keys", noted)
         sought = lake.user_key("u3")
-        near = [file for file in home.files(ADS) if (file.low_key or b"") <= sought <= (file.high_key or b"")]
+        in_range = [file for file in home.files(ADS) if (file.low_key or b"") <= sought <= (file.high_key or b"")]
+        near = [file for file in in_range if membership_test(sought)(file.user_filter)]
 
         query = "select count(*) from items where user_key = $key"
         assert lake.sql(query, {"key": lake.user_key("u3")}).fetchall() == [(51,)]
@@ -385,13 +387,33 @@ def test_a_key_is_looked_for_only_in_the_files_it_may_be_in(
         view, octet = lake._view("items"), sought[:1]
         known = [file for file in home.files(ADS) if (file.low_key or b"")[:1] <= octet <= (file.high_key or b"")[:1]]
         assert sorted(file.file_id for file in view._by_location.values()) == sorted(file.file_id for file in known)
-        assert len(near) <= len(known) < len(home.files(ADS))
+        assert len(in_range) <= len(known) < len(home.files(ADS))
 
         assert lake.sql("select count(*) from items where user_key is null").fetchall() == [(3,)]
         query = "select count(*) from items where user_key <> $key or user_key is null"
         assert lake.sql(query, {"key": lake.user_key("u3")}).fetchall() == [(51 * 23 + 3,)]
         assert len(lake.sql("select * from items")) == 51 * 24 + 3
         assert sorted(opened_at) == sorted(file.file_id for file in home.files(ADS))
+
+
+def test_of_the_files_whose_range_has_a_key_those_are_opened_that_may_hold_it(
+    new_home: Callable[[], Home],
+) -> None:
+    home = new_home()
+    keys = {home.user_key(name): name for name in (f"u{number}" for number in range(20))}
+    rare = sorted(keys)[10]
+    for ago in range(3):
+        users = [name for key, name in keys.items() if key != rare or ago == 1]
+        home.keep(*(Ad(task=f"{ago}-{name}", user=name, at=NOW - timedelta(days=ago)) for name in users))
+
+    with lake_of(home) as lake:
+        query = "select count(*) from items where user_key = $key and team = 'ads' and day <= $day"
+        assert lake.sql(query, {"key": rare, "day": NOW.date()}).fetchall() == [(1,)]
+
+        view = lake._view("items")
+        opened = [file for location, file in view._by_location.items() if location not in view._unopened]
+        assert [file.day for file in opened] == [NOW.date() - timedelta(days=1)]
+        assert lake.sql("select count(*) from items where user_key <> $key", {"key": rare}).fetchall() == [(57,)]
 
 
 def test_rules_by_user_and_by_task_are_not_compared_with_each_file(

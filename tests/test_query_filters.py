@@ -24,10 +24,13 @@ from implio_pipeline.flows.deletion.retention import retain
 from implio_pipeline.flows.files.submit import add_rows
 from implio_pipeline.query.lake import Lake
 from implio_pipeline.query.result import Result
+from implio_pipeline.stores.vault.dataset import _user_in
 from implio_pipeline.stores.vault.scan import HiddenRows, Scan, WordFilter
 
 OUTCOMES = ("approved", "refused", "no decision", "undecided", "outcome", None)
 CATEGORIES = ("c1", "c2", "it's", "", None)
+USERS = ("ann", "bob", "dan")
+"""People whose keys statements name; nobody has an item of the last one."""
 TEXTS = [*filter(None, OUTCOMES), *filter(None, CATEGORIES), "nothing"]
 
 
@@ -91,6 +94,8 @@ _CONDITION = st.one_of(
     st.tuples(st.just("team"), st.sampled_from(["=", "<>", "in"]), st.sampled_from(["('ads')", "('cars')"])),
     st.tuples(st.just("day"), st.sampled_from(["=", "<", ">=", "<>"]), _DAY),
     st.tuples(st.just("outcome"), st.just("like"), st.sampled_from(["'no%'", "'%d'"])),
+    st.tuples(st.just("user_key"), st.sampled_from(["=", "<>", "<="]), st.sampled_from([f"${name}" for name in USERS])),
+    st.just(("user_key", "in", "($ann, $dan)")),
 ).map(" ".join)
 CONDITIONS = st.recursive(
     _CONDITION,
@@ -111,13 +116,48 @@ def test_a_filter_finds_the_rows_that_it_finds_in_a_table_of_all_rows(
     items = lake.sql("select * from items").arrow()
     assert 0 < items.num_rows <= 180
 
-    found = lake.sql(statement).fetchall()
+    keys = {name: lake.user_key(name, team=ADS) for name in USERS if f"${name}" in statement}
+    found = lake.sql(statement, keys).fetchall()
 
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("set timezone = 'UTC'")
         connection.register("every_item", items)
         connection.execute("create table items as select * from every_item")  # DuckDB's own table: no Arrow filters it
-        assert found == Result(connection.sql(statement).to_arrow_table()).fetchall()
+        assert found == Result(connection.sql(statement, params=keys).to_arrow_table()).fetchall()
+
+
+KEY, OTHER = bytes(range(16)), bytes(16)
+IS_USER = pc.field("user_key") == pa.scalar(KEY)
+IS_TEAM = pc.field("team") == "ads"
+NAMED_USERS = {
+    "one user": (IS_USER, KEY),
+    "and a team, a day and a price": (
+        IS_TEAM & IS_USER & (pc.field("day") <= pa.scalar(date(2026, 1, 2))) & (pc.field("price_amount") > 1.5),
+        KEY,
+    ),
+    "and a word": ((pc.field("title") == "a or b") & IS_USER, KEY),
+    "or a team": (IS_USER | IS_TEAM, None),
+    "a team, or one user and a word": (IS_TEAM | (IS_USER & (pc.field("title") == "x")), None),
+    "a team, or two words and between them one user": (
+        IS_TEAM | ((pc.field("title") == "x") & IS_USER & (pc.field("title") == "y")),
+        None,
+    ),
+    "not one user": (~IS_USER, None),
+    "neither one user nor a team": (~(IS_USER & IS_TEAM), None),
+    "unless it is null": (pc.if_else(IS_TEAM, IS_USER, IS_TEAM), None),
+    "all but one user": (pc.field("user_key") != pa.scalar(KEY), None),
+    "a part of the key": (pc.field("user_key") == pa.scalar(KEY[:15]), None),
+    "two users": (IS_USER & (pc.field("user_key") == pa.scalar(OTHER)), None),
+    "a text that imitates a comparison": (pc.field("title") == f'x" and (user_key == "{KEY.hex().upper()}', None),
+    "another column": (pc.field("my_user_key") == pa.scalar(KEY), None),
+}
+
+
+@pytest.mark.parametrize("case", NAMED_USERS)
+def test_a_filter_names_a_user_only_if_no_row_of_another_passes_it(case: str) -> None:
+    expression, key = NAMED_USERS[case]
+
+    assert _user_in(expression) == key
 
 
 def test_a_filter_on_one_word_is_evaluated_on_its_distinct_values_and_others_by_arrow(lakes: tuple[Lake, Lake]) -> None:

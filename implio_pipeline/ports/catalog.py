@@ -19,7 +19,7 @@ from implio_pipeline.domain.audit import AuditFinding
 from implio_pipeline.domain.faults import FailedFile, WorkKind
 from implio_pipeline.domain.file_changes import Change, NamedRule
 from implio_pipeline.domain.files import PartitionSum, SealedFile, VaultFile
-from implio_pipeline.domain.ids import FileKind, KeyId, Region, TeamId
+from implio_pipeline.domain.ids import FileKind, KeyId, Region, TeamId, UserKey
 from implio_pipeline.domain.intake import ErasedPeople, LandingRecord, PostRecord
 from implio_pipeline.domain.keys import Seal, TeamKey
 from implio_pipeline.domain.plan import Appointment, ApprovalPolicy
@@ -179,6 +179,16 @@ class Manifest(Protocol):
 
         Raises:
             CatalogTampered: a row was altered.
+        """
+
+    def that_may_hold(self, user_key: UserKey, files: Sequence[VaultFile]) -> list[VaultFile]:
+        """Return those of these files whose membership filters do not rule a user out, with their filters.
+
+        A file that was replaced since it was listed is compared, too.
+
+        Raises:
+            CatalogTampered: a row was altered.
+            PlanOutdated: a file was replaced and forgotten since it was listed.
         """
 
     def newest_item(self, team: TeamId, kind: FileKind) -> datetime | None:

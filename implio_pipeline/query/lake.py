@@ -299,6 +299,7 @@ class Lake:
         return SealedDataset(
             partitions,
             files_in=lambda wanted: self._files_in(wanted, kind, known),
+            that_may_hold=manifest.that_may_hold,
             kind=kind,
             storage=self._storage,
             keys_of=self._keys_of,

@@ -28,7 +28,7 @@ _READS = {
     "clock": {"now"},
     "identifiers": {"request_id", "secret", "task_key", "task_day"},
     "keychain": {
-        *("fingerprints", "new_team_keys", "pseudonym", "seal", "sealer", "unseal"),
+        *("fingerprints", "new_team_keys", "pseudonym", "pseudonym_maker", "seal", "sealer", "unseal"),
         *("user_key", "user_key_maker"),
     },
     "vault": {
@@ -39,7 +39,7 @@ _READS = {
     "catalog.teams": {"all", "first_key_at", "get", "keys", "regions", "rotating_since", "seals", "spent"},
     "catalog.manifest": {
         *("anonymous_items", "candidates", "files", "files_to_unlink", "items", "most_files", "most_items"),
-        *("newest_item", "of_days", "partitions", "sealed", "teams", "unknown"),
+        *("newest_item", "of_days", "partitions", "sealed", "teams", "that_may_hold", "unknown"),
     },
     "catalog.requests": {
         *("all", "allowance", "erased_items", "erased_users", "estimated", "get", "keeping_out", "latest"),

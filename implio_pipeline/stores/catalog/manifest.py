@@ -111,6 +111,14 @@ class SqlManifest(Manifest):
             ]
 
     @override
+    def that_may_hold(self, user_key: UserKey, files: Sequence[VaultFile]) -> list[VaultFile]:
+        may_be_in, found = membership_test(user_key), list[VaultFile]()
+        for some in chunks([file.file_id for file in files]):  # 64 kB each
+            with reading(self._engine) as connection:
+                found += [file for file in _whole(connection, some) if may_be_in(file.user_filter)]
+        return found
+
+    @override
     def newest_item(self, team: TeamId, kind: FileKind) -> datetime | None:
         file = vault_files.c
         query = select(func.max(file.last_submitted_at)).where(live_files(team), file.kind == kind)

@@ -24,13 +24,15 @@ from implio_pipeline.domain.chunks import chunks
 from implio_pipeline.domain.columns import ColumnType, columns_of
 from implio_pipeline.domain.errors import FileMissing, FileTampered, KeyMissing
 from implio_pipeline.domain.files import VaultFile
-from implio_pipeline.domain.ids import ColumnClass, FileKind, TeamId
+from implio_pipeline.domain.ids import ColumnClass, FileKind, TeamId, UserKey
 from implio_pipeline.formats.schema import arrow_schema
 from implio_pipeline.stores.vault.encoding import dataset_decryption, word_columns
 from implio_pipeline.stores.vault.scan import PARTITION_NAMES, FilteringScan, HiddenRows, Scan, WordFilter
 from implio_pipeline.stores.vault.storage import RegionStorage
 
 _WORD = re.compile(r"\w+")
+_COMPARISON = re.compile(r'(?:user_key == "(?P<user>[0-9A-F]{32})"|\w+ [=<>!]=? (?:"[^"\\()]*"|[\w.:-]+))')
+"""A comparison of a column with a literal, as Arrow writes it. No literal can imitate another comparison."""
 _READ_AS = {ColumnType.KEY: pa.binary(), ColumnType.WORD: pa.dictionary(pa.int32(), pa.string())}
 """The Arrow types of columns that are read as another type than the one that is written."""
 _PARTITION_FIELDS = (pa.field("team", _READ_AS[ColumnType.WORD]), pa.field("day", pa.date32()))
@@ -66,6 +68,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
     Args:
         partitions: The teams and days of which there are files.
         files_in: Returns the files of some partitions, of one kind. It is asked once for each partition.
+        that_may_hold: Returns those of some files that may hold a row of a user, by their membership filters.
         kind: The kind of their rows.
         storage: Where the files are.
         keys_of: Returns the raw keys of files, of the granted classes, as `named_keys` names them. It is asked for the
@@ -79,6 +82,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         partitions: Iterable[Partition],
         *,
         files_in: Callable[[Collection[Partition]], Iterable[VaultFile]],
+        that_may_hold: Callable[[UserKey, Sequence[VaultFile]], Iterable[VaultFile]],
         kind: FileKind,
         storage: RegionStorage,
         keys_of: Callable[[Sequence[VaultFile]], Mapping[str, bytes]],
@@ -102,6 +106,7 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         ]
         super().__init__(whole, reader_schema(kind, granted), file_format, disk)
         self._files_in = files_in
+        self._that_may_hold = that_may_hold
         self._storage = storage
         self._found: dict[Partition, list[VaultFile]] = {}
         """The files of the partitions that a scan has reached."""
@@ -131,7 +136,8 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
             CacheTooSmall: the copies of the files do not fit into the cache.
             PlanOutdated: the files are no longer those that the statement began with.
         """
-        # 1. Leave out the files whose day or range of user keys rules the filter out, and unwrap the others' keys.
+        # 1. Leave out the files whose day, range of user keys or membership filter rules the filter out, and unwrap the
+        #    others' keys.
         reached = [self._partitions[each.path] for each in self.get_fragments(filter=filter)]
         try:
             found = self._files(reached)
@@ -232,7 +238,14 @@ class SealedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         near = ds.FileSystemDataset(rounded, self.schema, self.format, self.filesystem).get_fragments(filter)
         # 2. By the ranges themselves.
         ranged = [self._fragment(file, is_ranged=True) for each in near for file in by_octet[groups[each.path]]]
-        return list(ds.FileSystemDataset(ranged, self.schema, self.format, self.filesystem).get_fragments(filter))
+        found = list(ds.FileSystemDataset(ranged, self.schema, self.format, self.filesystem).get_fragments(filter))
+        # 3. By membership filters, which take a tenth of the time of opening and reading the files (measured).
+        user_key = _user_in(filter)
+        if user_key is None:
+            return found
+        left = self._that_may_hold(user_key, [self._by_location[each.path] for each in found])
+        locations = {self._storage.location(file) for file in left}
+        return [each for each in found if each.path in locations]
 
     def _fragment(self, file: VaultFile, *, is_ranged: bool = False) -> ds.ParquetFileFragment:
         """Return a file as Arrow reads it, with an expression of its partition and, if asked for, of its range."""
@@ -289,6 +302,16 @@ def _tampered(file: VaultFile) -> FileTampered:
 def _partition(team: TeamId, day: date) -> pc.Expression:
     """Return an expression that is true of every row of a partition; a scan skips partitions that it rules out."""
     return (pc.field("team") == pa.scalar(str(team))) & (pc.field("day") == pa.scalar(day, pa.date32()))
+
+
+def _user_in(filter: pc.Expression) -> UserKey | None:  # noqa: A002
+    """Return the user key that a row must have to pass a filter; `None` if there may be others, or if it is not known.
+
+    Arrow shows a filter only as text. It is read if it is a conjunction of comparisons.
+    """
+    terms = [_COMPARISON.fullmatch(term.strip("()")) for term in str(filter).split(" and ")]
+    keys = {term["user"] for term in terms if term is not None and term["user"] is not None}
+    return UserKey(bytes.fromhex(keys.pop())) if None not in terms and len(keys) == 1 else None
 
 
 _Range = tuple[bytes | None, bytes | None, bool]
