@@ -63,10 +63,12 @@ class Finding:
 
 # ---- bytes, digests and trees
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 def canonical(value: Mapping[str, Any]) -> bytes:
     """Return the canonical JSON of these values: sorted keys, no white space, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def leaf_hash(leaf: bytes) -> bytes:

@@ -10,6 +10,7 @@ Clocks are set, drift, and differ between hosts. So the package never relies on 
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 from implio_pipeline.domain.errors import ClockWrong
 
@@ -50,6 +51,7 @@ def due_at(received_at: datetime) -> datetime:
     return received_at.replace(year=year, month=month)
 
 
+@lru_cache(maxsize=4_096)
 def instant_text(instant: datetime) -> str:
     """Return the instant as RFC 3339 in UTC, with microseconds only if they are not zero."""
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")

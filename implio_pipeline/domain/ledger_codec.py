@@ -83,6 +83,10 @@ _FORMATS: Mapping[type[Statement], str] = {
 }
 
 
+_RULE = object()
+_AS_THEY_ARE = frozenset({str, int, bool, NoneType})
+
+
 def entry_kind(of: Statement | type[Statement]) -> str:
     """Return the kind that a type of statement has in the ledger."""
     match of:
@@ -129,9 +133,11 @@ def differences(expected: Statement, body: Mapping[str, Any]) -> list[str]:
 
 @cache
 def _shape(type_: Any) -> tuple[tuple[str, str, Any, Any], ...]:
-    """Return the name, the JSON name, the type and the default of each field."""
+    """Return the name, the JSON name, the type and the default of each field. The type of a rule is `_RULE`."""
     types = get_type_hints(type_)
-    return tuple((each.name, _camel(each.name), types[each.name], each.default) for each in fields(type_))
+    found = [(each.name, _camel(each.name), types[each.name], each.default) for each in fields(type_)]
+    # To compare a type with that of rules takes as long as to encode a value, so it is done once.
+    return tuple((name, json_name, _RULE if of == Rule else of, default) for name, json_name, of, default in found)
 
 
 def _camel(name: str) -> str:
@@ -144,10 +150,10 @@ def _parts(value: Any) -> dict[str, Any]:
     of: Any = type(value)
     for name, json_name, type_, default in _shape(of):
         each = getattr(value, name)
-        if type_ == Rule:
+        if type_ is _RULE:
             found |= _rule_parts(each)
         elif default is MISSING or each != default:
-            found[json_name] = _encoded(each)
+            found[json_name] = each if type(each) in _AS_THEY_ARE else _encoded(each)
     return found
 
 
@@ -178,7 +184,7 @@ def _encoded(value: Any) -> Any:  # noqa: PLR0911 -- one line a type
 def _read(type_: Any, body: Mapping[str, Any]) -> Any:
     found: dict[str, Any] = {}
     for name, json_name, each, default in _shape(type_):
-        if each == Rule:
+        if each is _RULE:
             found[name] = _rule_in(body)
         elif json_name in body or default is MISSING:
             found[name] = _decoded(each, body[json_name])

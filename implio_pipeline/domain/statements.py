@@ -10,7 +10,7 @@ The receipts are in `domain/receipt.py`, the statement about keys in `domain/key
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -63,8 +63,16 @@ class TombstonePlaced(AboutRequest):
     """The number of items, if one person decided on the request alone."""
 
     @classmethod
-    def of(cls, request: Request, rule: Rule) -> "TombstonePlaced":
-        """Return the tombstone of an accepted request, without the state in which it waits."""
+    def of(cls, request: Request, rule: Rule, *, has_gate: bool = False) -> "TombstonePlaced":
+        """Return the tombstone of an accepted request.
+
+        Args:
+            request: The request.
+            rule: What it covers.
+            has_gate: Whether the tombstone has what a restore must know of the state in which the request waits.
+        """
+        is_unapproved = has_gate and request.state is RequestState.UNAPPROVED
+        is_waiting = has_gate and request.state is RequestState.WAITING and request.next_attempt_at is not None
         return cls(
             request_id=request.request_id,
             team=request.team,
@@ -75,16 +83,10 @@ class TombstonePlaced(AboutRequest):
             policy=request.policy,
             asked_by=request.asked_by,
             standing=request.is_standing,
+            gate=request.state if is_unapproved or is_waiting else None,
+            not_before=request.next_attempt_at if is_waiting else None,
+            items_alone=request.covered_items if has_gate and request.is_alone and not is_unapproved else None,
         )
-
-    def at_gate(self, request: Request) -> "TombstonePlaced":
-        """Return the tombstone with what a restore must know of the state in which the request waits."""
-        items_alone = request.covered_items if request.is_alone else None
-        if request.state is RequestState.UNAPPROVED:
-            return replace(self, gate=request.state)
-        if request.state is RequestState.WAITING and request.next_attempt_at is not None:
-            return replace(self, gate=request.state, not_before=request.next_attempt_at, items_alone=items_alone)
-        return replace(self, items_alone=items_alone)
 
     def request(self) -> Request:
         """Return the request as the ledger knows it, in the state in which it had to wait.

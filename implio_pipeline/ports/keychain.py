@@ -94,6 +94,9 @@ class Keychain(Protocol):
     def pseudonym(self, team: TeamId, text: str) -> str:
         """Return a keyed pseudonym of a text, 32 hexadecimal digits."""
 
+    def pseudonym_maker(self, team: TeamId) -> Callable[[str], str]:
+        """Return a function from text to pseudonym, for many texts of one team."""
+
     def seal(self, team: TeamId, plaintext: bytes, *, context: str) -> bytes:
         """Encrypt a small value with AES-256-GCM under the team's seal key, bound to its context."""
 

@@ -39,7 +39,8 @@ def plan_erasure(services: Services, draft: RequestDraft) -> ErasurePlan:
         PlanOutdated: the files kept changing.
     """
     team = services.catalog.teams.get(draft.team)
-    return _plan(services, team, _present_rule(services, team, draft), who=person_of(services.keychain, draft))
+    who = person_of(services.keychain.pseudonym_maker(draft.team), draft)
+    return _plan(services, team, _present_rule(services, team, draft), who=who)
 
 
 def plan_request(services: Services, request: Request) -> ErasurePlan:

@@ -84,8 +84,12 @@ class TeamKeychain(Keychain):
 
     @override
     def pseudonym(self, team: TeamId, text: str) -> str:
+        return self.pseudonym_maker(team)(text)
+
+    @override
+    def pseudonym_maker(self, team: TeamId) -> Callable[[str], str]:
         key = self._newest(team, KeyPurpose.PSEUDONYM)[1]
-        return hmac.digest(key, b"text\0" + text.encode(), "sha256")[:_PSEUDONYM_BYTES].hex()
+        return lambda text: hmac.digest(key, b"text\0" + text.encode(), "sha256")[:_PSEUDONYM_BYTES].hex()
 
     @override
     def seal(self, team: TeamId, plaintext: bytes, *, context: str) -> bytes:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from implio_pipeline.verify import (
@@ -25,8 +26,12 @@ MOST_BYTES = 4 << 20
 def entry_line(*, chain: str, sequence: int, kind: str, body: bytes) -> bytes:
     """Return an entry as its line, without a line break. Its body is canonical JSON already."""
     # A line is canonical JSON too: its names are in order, so the body comes first.
-    rest = canonical({"chain": chain, "kind": kind, "sequence": sequence})
-    return b'{"body":' + body + b"," + rest[1:]
+    return b'{"body":%b,%b,"sequence":%d}' % (body, _names(chain, kind), sequence)
+
+
+@lru_cache(maxsize=256)
+def _names(chain: str, kind: str) -> bytes:
+    return canonical({"chain": chain, "kind": kind})[1:-1]
 
 
 def unsigned_header(

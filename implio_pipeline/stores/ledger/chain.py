@@ -180,7 +180,7 @@ class Chain:
         for _, entries in made[:added]:
             for ticket, entry in entries:
                 ticket.added.append(entry)
-                ticket.entries = ticket.entries[1:]
+                ticket.entries.pop(0)
         if added < len(made):
             raise PlanOutdated("somebody else added a batch to the ledger")
 
