@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -13,6 +14,8 @@ from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.tables import requests, sealed_scopes
 
 _NAMES = tuple(field.name for field in fields(Request))
+_STORED = tuple(name for name in _NAMES if name != "sealed")
+_values = attrgetter(*_STORED)
 _READ = (*_NAMES, "idempotency", "mac")
 
 REQUESTS = select(*(sealed_scopes.c.sealed if name == "sealed" else requests.c[name] for name in _READ)).outerjoin_from(
@@ -35,7 +38,7 @@ def request_of(macs: RowMacs, row: Row[Any]) -> Request:
 
 def row_of_request(request: Request, *, idempotency: str) -> dict[str, Any]:
     """Return the columns of a request, without its sealed scope and its MAC."""
-    return {name: getattr(request, name) for name in _NAMES if name != "sealed"} | {"idempotency": idempotency}
+    return dict(zip(_STORED, _values(request), strict=True)) | {"idempotency": idempotency}
 
 
 def put_scopes(connection: Connection, asked: Sequence[Request]) -> None:
