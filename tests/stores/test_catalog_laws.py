@@ -59,7 +59,7 @@ from implio_pipeline.stores.catalog.moderation_tables import (
 )
 from implio_pipeline.stores.catalog.rules import row_of
 from implio_pipeline.stores.catalog.tables import holds, queue_entries, withdrawn_entries
-from implio_pipeline.stores.catalog.withdrawal import withdraw
+from implio_pipeline.stores.catalog.withdrawal import Taker, withdraw
 
 FIRST = date(2026, 1, 1)
 ends_of_days = st.integers(-1, 1).map(lambda microseconds: timedelta(microseconds=microseconds))
@@ -182,7 +182,10 @@ def test_requests_at_once_take_what_they_take_one_after_the_other(
         requests = either.requests.accept(
             [prepared(request_for(rule, team), rule, f"key-{number()}") for rule, _ in asked], approvals=NOBODY_APPROVES
         )
-        new = [(replace(each, state=state), rule) for each, (rule, state) in zip(requests, asked, strict=True)]
+        new = [
+            Taker(request=replace(each, state=state), rule=rule, sequence=each.tombstone_sequence)
+            for each, (rule, state) in zip(requests, asked, strict=True)
+        ]
         either.manifest.commit(change(either, team, queue=tuple(replace(each, team=team) for each in kept)))
         with writing(engine) as connection:
             _leave_traces(connection, team, kept)

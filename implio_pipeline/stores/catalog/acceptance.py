@@ -27,7 +27,7 @@ from implio_pipeline.stores.catalog.request_rows import REQUESTS, put_scopes, re
 from implio_pipeline.stores.catalog.row_macs import RowMacs
 from implio_pipeline.stores.catalog.rules import row_of
 from implio_pipeline.stores.catalog.tables import requests, standing_rules, tombstones
-from implio_pipeline.stores.catalog.withdrawal import withdraw
+from implio_pipeline.stores.catalog.withdrawal import Taker, withdraw
 
 _IDEMPOTENCY_LASTS = timedelta(days=30)
 """For how long after acceptance an idempotency key returns its request."""
@@ -144,7 +144,11 @@ def _store(connection: Connection, new: Sequence[PreparedRequest], *, is_in_ledg
     ]
     sequences = [row["sequence"] for row in macs.insert(connection, tombstones, rows)]
     # 3. Off the queues, so that no moderator sees the items either.
-    removed = withdraw(connection, [(each.request, each.rule) for each in new])
+    taking = [
+        Taker(request=each.request, rule=each.rule, sequence=sequence)
+        for each, sequence in zip(new, sequences, strict=True)
+    ]
+    removed = withdraw(connection, taking)
     accepted = [
         replace(each.request, tombstone_sequence=sequence, queue_removed=count)
         for each, sequence, count in zip(new, sequences, removed, strict=True)

@@ -9,6 +9,7 @@ That is: queue entries, and the *traces* of items (`TRACES`: verdicts, notes and
    are sent about the item.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
@@ -18,13 +19,13 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     Table,
     and_,
     bindparam,
     delete,
     exists,
     false,
-    func,
     insert,
     literal,
     not_,
@@ -54,31 +55,34 @@ from implio_pipeline.stores.catalog.tables import holds, queue_entries, requests
 _ENTRY = tuple(field.name for field in fields(QueueEntry))
 _KEYED: Mapping[type, str] = {UserRule: "user_key", TaskRule: "task_key"}
 """The column by which a rule of this kind selects: many such requests are handled with one statement."""
-_IS_TRACED = {
-    name: select(
-        or_(*(exists().where(table.c.team == bindparam("team"), table.c[name] == bindparam("key")) for table in TRACES))
-    )
-    for name in _KEYED.values()
-}
-"""Whether there are traces of a user's items, or of a task's, by the column."""
-_New = tuple[Request, Rule]
+_TAKEN_FROM = (queue_entries, *TRACES)
 
 
-def withdraw(connection: Connection, new: Sequence[_New]) -> list[int]:
-    """Take away what new requests cover, whose tombstones are stored. Returns how many queue entries each request took.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taker:
+    """A request that takes away what its rule covers, and the sequence of its tombstone, which is stored."""
+
+    request: Request
+    rule: Rule
+    sequence: int
+
+
+def withdraw(connection: Connection, takers: Sequence[Taker]) -> list[int]:
+    """Take away what requests cover, in the order of their tombstones. Returns how many queue entries each one took.
 
     An entry that several requests cover is counted for the first of them.
     """
     removed: list[int] = []
-    for _, group in groupby(new, key=_alike):
+    for _, group in groupby(takers, key=_alike):
         alike = list(group)
-        if type(alike[0][1]) in _KEYED:
+        if type(alike[0].rule) in _KEYED:
             removed += _take_keyed(connection, alike)
             continue
-        for request, rule in alike:
-            one = _Selection(like=request, rule=rule)
-            removed.append(_take_entries(connection, one))
-            _take_traces(connection, one)
+        for each in alike:
+            one = _Selection(like=each.request, rule=each.rule)
+            _keep_entries(connection, one)
+            removed.append(connection.execute(delete(queue_entries).where(one.theirs(queue_entries))).rowcount)
+            _take_traces(connection, {table: [one] for table in TRACES})
     return removed
 
 
@@ -106,7 +110,8 @@ def restore(connection: Connection, request_id: RequestId) -> None:
     ]
     # 3. They did not find the withdrawn rows when they were accepted, so they take them now. The oldest one must take
     #    them: if the one that has them is cancelled, those before it are not asked.
-    withdraw(connection, [(request, in_force[request.request_id]) for request in newer])
+    takers = [Taker(request=each, rule=in_force[each.request_id], sequence=each.tombstone_sequence) for each in newer]
+    withdraw(connection, takers)
     done = [request.request_id for request in newer if request.state in FINAL_STATES]
     forget_withdrawn(connection, done, is_held_too=True)
 
@@ -122,9 +127,9 @@ def forget_withdrawn(connection: Connection, request_ids: Sequence[RequestId], *
                 _delete(connection, table, team, [is_theirs, not_(spared)])
 
 
-def _alike(asked: _New) -> tuple[TeamId, bool, type, datetime, date | None]:
+def _alike(taker: Taker) -> tuple[TeamId, bool, type, datetime, date | None]:
     """Return what requests must have in common to be handled with the same statements."""
-    request, rule = asked
+    request, rule = taker.request, taker.rule
     day = rule.submitted_on if isinstance(rule, TaskRule) else None
     return request.team, request.may_be_cancelled, type(rule), rule.before, day
 
@@ -156,62 +161,79 @@ class _Selection:
         return tombstones.c.request_id, and_(table.c.team == self.like.team, in_time(self.rule, table), is_its)
 
 
-def _take_keyed(connection: Connection, alike: Sequence[_New]) -> list[int]:
+def _has_rows(name: str) -> Select[Any]:
+    """Return the keys of some tombstones of a team that have rows in a table of `_TAKEN_FROM`, and in which of them."""
+    has = [exists().where(each.c.team == tombstones.c.team, each.c[name] == tombstones.c[name]) for each in _TAKEN_FROM]
+    is_one = tombstones.c.sequence.between(bindparam("first"), bindparam("last"))
+    return select(tombstones.c[name], *has).where(tombstones.c.team == bindparam("team"), is_one, or_(*has))
+
+
+_HAS_ROWS = {name: _has_rows(name) for name in _KEYED.values()}
+
+
+def _take_keyed(connection: Connection, alike: Sequence[Taker]) -> list[int]:
     """Take away what requests cover that are alike, each about one user or one task. Returns each one's entries.
 
     Of those about the same user or task, the first one takes.
     """
-    name = _KEYED[type(alike[0][1])]
-    keys: dict[bytes, Request] = {}
-    for request, rule in alike:
-        keys.setdefault(getattr(rule, name), request)
-    found: dict[RequestId, int] = {}
-    for some in chunks(list(keys.items())):
-        those = _Selection(like=some[0][1], rule=alike[0][1], first={key: each.request_id for key, each in some})
-        # 1. Queue entries. For one request, count the deleted rows. For several ones, count with a query first.
-        if len(some) > 1:
-            key = queue_entries.c[name]
-            counts = select(key, func.count()).where(those.theirs(queue_entries)).group_by(key)
-            found |= {those.first[row[0]]: row[1] for row in connection.execute(counts)}
-        removed = _take_entries(connection, those)
-        if len(some) == 1:
-            found[those.like.request_id] = removed
-        # 2. Traces. Most users have none, and a caller waits for a single deletion. So one query saves three
-        #    statements.
-        if len(keys) > 1 or connection.scalar(_IS_TRACED[name], {"team": those.like.team, "key": some[0][0]}):
-            _take_traces(connection, those)
-    return [found.pop(each.request_id, 0) for each, _ in alike]
+    like, rule = alike[0].request, alike[0].rule
+    name = _KEYED[type(rule)]
+    takers: dict[bytes, Request] = {}
+    for each in alike:
+        takers.setdefault(getattr(each.rule, name), each.request)
+    # 1. Ask once which users or tasks have any rows, by their tombstones. Most have none, and a caller waits.
+    bounds = {"team": like.team, "first": alike[0].sequence, "last": alike[-1].sequence}
+    rows = [row for row in connection.execute(_HAS_ROWS[name], bounds) if row[0] in takers]
+    those: dict[Table, list[_Selection]] = {}
+    for place, table in enumerate(_TAKEN_FROM, start=1):
+        theirs = [(row[0], takers[row[0]]) for row in rows if row[place]]
+        those[table] = [
+            _Selection(like=some[0][1], rule=rule, first={key: each.request_id for key, each in some})
+            for some in chunks(theirs)
+        ]
+    # 2. Take queue entries, and count them by request.
+    taken: Counter[RequestId] = Counter()
+    for some in those.pop(queue_entries):
+        _keep_entries(connection, some)
+        is_theirs = some.theirs(queue_entries)
+        deleted = connection.scalars(delete(queue_entries).where(is_theirs).returning(queue_entries.c[name]))
+        taken.update(some.first[key] for key in deleted)
+    # 3. Take traces.
+    _take_traces(connection, those)
+    return [taken[each.request.request_id] for each in alike]
 
 
-def _take_entries(connection: Connection, those: _Selection) -> int:
-    """Take queue entries, and return their number. Requests that may be cancelled keep them."""
+def _keep_entries(connection: Connection, those: _Selection) -> None:
+    """Keep the queue entries that are deleted next, if the requests may be cancelled."""
     if those.like.may_be_cancelled:
         by, is_theirs = those.with_taker(queue_entries)
         kept = select(by, *(queue_entries.c[name] for name in _ENTRY)).where(is_theirs)
         columns = ("request_id", *_ENTRY)
         connection.execute(insert(withdrawn_entries).from_select(columns, kept.order_by(queue_entries.c.entry)))
-    return connection.execute(delete(queue_entries).where(those.theirs(queue_entries))).rowcount
 
 
-def _take_traces(connection: Connection, those: _Selection) -> None:
-    """Take traces of items.
+def _take_traces(connection: Connection, those: Mapping[Table, Sequence[_Selection]]) -> None:
+    """Take traces of items of one team from tables.
 
     If the requests may be cancelled, they are withdrawn. Otherwise those that no legal hold spares are deleted.
     """
-    team = those.like.team
-    held = [] if those.like.may_be_cancelled else _held_rules(connection, team)
-    for table in TRACES:
+    selections = [(table, each) for table, some in those.items() for each in some]
+    if not selections:
+        return
+    like = selections[0][1].like
+    held = [] if like.may_be_cancelled else _held_rules(connection, like.team)
+    for table, each in selections:
         is_there = table.c.withdrawn_by.is_(None)
-        by, is_taken = those.with_taker(table)
+        by, is_taken = each.with_taker(table)
         withdrawn = update(table).values(withdrawn_by=by).where(is_there, is_taken)
-        if those.like.may_be_cancelled:
+        if like.may_be_cancelled:
             connection.execute(withdrawn)
         elif held and table is not deliveries:
             spared = _spared(held, table)
             connection.execute(withdrawn.where(spared))
-            _delete(connection, table, team, [is_there, those.theirs(table), not_(spared)])
+            _delete(connection, table, like.team, [is_there, each.theirs(table), not_(spared)])
         else:
-            _delete(connection, table, team, [is_there, those.theirs(table)])
+            _delete(connection, table, like.team, [is_there, each.theirs(table)])
 
 
 def _held_rules(connection: Connection, team: TeamId) -> list[Rule]:
