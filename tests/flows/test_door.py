@@ -1,5 +1,6 @@
 """The one door: what a request means from the moment it is accepted, for what is there and what is on its way."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -91,6 +92,32 @@ def test_many_drafts_of_an_unknown_team_ask_the_catalog_for_it_once(
 
     assert [answer.code for answer in answers if isinstance(answer, ImplioError)] == ["team-unknown"] * 50
     assert asked == [TeamId("nobody")]
+
+
+def test_the_keys_of_a_team_are_looked_up_as_often_for_many_drafts_as_for_one(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up: list[str] = []
+    cache = home.services.keychain._cache  # type: ignore[attr-defined]
+    get = cache.get
+
+    def counted(team: TeamId, wrapped: bytes, unwrap: Callable[[], bytes]) -> bytes:
+        looked_up.append(team)
+        return bytes(get(team, wrapped, unwrap))
+
+    monkeypatch.setattr(cache, "get", counted)
+
+    def drafts(*users: str) -> list[RequestDraft]:
+        return [
+            RequestDraft(team=ADS, scope=ByUser(user_id=user), channel=Channel.FILE, received_at=NOW, asked_by="Otto")
+            for user in users
+        ]
+
+    accept(home.services, drafts("one"))
+    for_one = len(looked_up)
+    accept(home.services, drafts(*(f"user {number}" for number in range(50))))
+
+    assert len(looked_up) - for_one == for_one > 0
 
 
 def test_the_same_key_returns_the_request_it_made_before_and_leaves_one_tombstone(home: Home) -> None:
