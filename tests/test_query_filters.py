@@ -1,6 +1,7 @@
 """Filters in statements: which rows they return, whoever evaluates them, and what tombstones hide from them."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.catalogs import copy_home
 from support.clock import NOW, TODAY
+from support.depth import examples
 from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad
 
@@ -69,6 +71,20 @@ def lakes(tmp_path_factory: pytest.TempPathFactory, empty_home: Path) -> Iterato
         yield shown, hidden
 
 
+@pytest.fixture(scope="module")
+def tables(lakes: tuple[Lake, Lake]) -> Iterator[tuple[duckdb.DuckDBPyConnection, ...]]:
+    """All rows of each lake in a table of DuckDB's own: no Arrow filters it."""
+    with ExitStack() as stack:
+        made = tuple(stack.enter_context(duckdb.connect(config={"threads": 1})) for _ in lakes)
+        for lake, connection in zip(lakes, made, strict=True):
+            items = lake.sql("select * from items").arrow()
+            assert 0 < items.num_rows <= 180
+            connection.execute("set timezone = 'UTC'")
+            connection.register("every_item", items)
+            connection.execute("create table items as select * from every_item")
+        yield made
+
+
 def _quoted(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
@@ -108,22 +124,21 @@ CONDITIONS = st.recursive(
 
 
 @given(condition=CONDITIONS, is_hiding=st.booleans(), columns=st.sampled_from(["task_id", "outcome, task_id", "*"]))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_a_filter_finds_the_rows_that_it_finds_in_a_table_of_all_rows(
-    lakes: tuple[Lake, Lake], condition: str, is_hiding: bool, columns: str
+    lakes: tuple[Lake, Lake],
+    tables: tuple[duckdb.DuckDBPyConnection, ...],
+    condition: str,
+    is_hiding: bool,
+    columns: str,
 ) -> None:
-    lake, statement = lakes[is_hiding], f"select {columns} from items where {condition} order by task_id"
-    items = lake.sql("select * from items").arrow()
-    assert 0 < items.num_rows <= 180
+    statement = f"select {columns} from items where {condition} order by task_id"
 
+    lake = lakes[is_hiding]
     keys = {name: lake.user_key(name, team=ADS) for name in USERS if f"${name}" in statement}
     found = lake.sql(statement, keys).fetchall()
 
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute("set timezone = 'UTC'")
-        connection.register("every_item", items)
-        connection.execute("create table items as select * from every_item")  # DuckDB's own table: no Arrow filters it
-        assert found == Result(connection.sql(statement, params=keys).to_arrow_table()).fetchall()
+    assert found == Result(tables[is_hiding].sql(statement, params=keys).to_arrow_table()).fetchall()
 
 
 KEY, OTHER = bytes(range(16)), bytes(16)
