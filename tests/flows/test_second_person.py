@@ -1,7 +1,6 @@
 """The second person is a person: a key acts for its maker, and one person's acts count together, through every door."""
 
 import errno
-import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +12,7 @@ from support.changed import changed
 from support.clock import NOW
 from support.home import ADS, CARS, Home, opened_at
 from support.items import Ad
+from support.processes import own_processes
 
 from implio_pipeline.domain.access import Role
 from implio_pipeline.domain.errors import ApprovalRefused, ClockWrong
@@ -233,10 +233,10 @@ def ask_in_process(path: Path, user: str, start: Any, states: Any) -> None:
 def test_of_two_processes_that_both_ask_just_under_the_cap_one_waits_for_a_second_person(home: Home) -> None:
     for user in ("heavy a", "heavy b"):
         home.keep(*(Ad(task=f"{user} {number}", user=user) for number in range(15)))
-    spawn = multiprocessing.get_context("spawn")
-    start, states = spawn.Barrier(2), spawn.Queue()
+    own = own_processes()
+    start, states = own.Barrier(2), own.Queue()
     both = [
-        spawn.Process(target=ask_in_process, args=(home.path, user, start, states)) for user in ("heavy a", "heavy b")
+        own.Process(target=ask_in_process, args=(home.path, user, start, states)) for user in ("heavy a", "heavy b")
     ]
     for process in both:
         process.start()

@@ -1,6 +1,5 @@
 """Several workers erase at once: they share the work, none does another one's, and any of them may be killed."""
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -20,6 +19,7 @@ from support.changed import changed
 from support.home import ADS, CARS, Home, opened_at
 from support.items import YESTERDAY, Ad
 from support.moderation import decide_all, keep_waiting, waiting
+from support.processes import own_processes
 from support.promises import disagreements
 
 from implio_pipeline.domain.claims import ClaimKind
@@ -451,7 +451,7 @@ DEATHS = {
 @pytest.mark.parametrize(("method", "at"), DEATHS.values(), ids=DEATHS)
 def test_a_killed_worker_loses_nothing_and_its_work_is_taken_over(home: Home, method: str, at: int) -> None:
     home.ask(ByUser(user_id="ann"))
-    process = multiprocessing.get_context("spawn").Process(target=_erase_and_die, args=(str(home.path), method, at))
+    process = own_processes().Process(target=_erase_and_die, args=(str(home.path), method, at))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -468,9 +468,7 @@ def test_a_killed_worker_loses_nothing_and_its_work_is_taken_over(home: Home, me
 def test_a_worker_is_killed_beside_others_that_go_on(home: Home) -> None:
     home.ask(ByUser(user_id="ann"))
     home.ask(ByUser(user_id="bob"))
-    process = multiprocessing.get_context("spawn").Process(
-        target=_erase_and_die, args=(str(home.path), "vault.rewrite", 6)
-    )
+    process = own_processes().Process(target=_erase_and_die, args=(str(home.path), "vault.rewrite", 6))
     process.start()
     summaries = erase_at_once(home, workers=2)
     process.join()

@@ -1,7 +1,6 @@
 """What holds when several threads and processes use one catalog."""
 
 import gc
-import multiprocessing
 import os
 import threading
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.home import NOBODY_APPROVES
+from support.processes import own_processes
 from support.ring import OneKey
 from test_catalog import (
     ADS,
@@ -152,9 +152,9 @@ def test_threads_that_open_an_empty_catalog_at_once_all_succeed(empty_url: str) 
 
 
 def _run_processes(target: Callable[..., None], processes: int, *arguments: object) -> list[bool]:
-    spawn = multiprocessing.get_context("spawn")
-    start, results = spawn.Barrier(processes), spawn.Queue()
-    running = [spawn.Process(target=target, args=(*arguments, start, results)) for _ in range(processes)]
+    own = own_processes()
+    start, results = own.Barrier(processes), own.Queue()
+    running = [own.Process(target=target, args=(*arguments, start, results)) for _ in range(processes)]
     for process in running:
         process.start()
     found = [results.get(timeout=600) for _ in running]

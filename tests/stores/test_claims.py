@@ -1,6 +1,5 @@
 """What claims promise, on every database: one holder for each piece of work, a lease, and a fence in the commit."""
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import update
+from support.processes import own_processes
 from support.ring import OneKey
 from test_catalog import ADS, catalog, change, commit_files, sealed_file
 
@@ -246,9 +246,7 @@ def _claim_and_die(url: str) -> None:
 
 
 def test_on_one_machine_the_work_of_a_killed_process_is_free_at_once(sqlite: SqlCatalog) -> None:
-    process = multiprocessing.get_context("spawn").Process(
-        target=_claim_and_die, args=(sqlite._engine.url.render_as_string(),)
-    )
+    process = own_processes().Process(target=_claim_and_die, args=(sqlite._engine.url.render_as_string(),))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

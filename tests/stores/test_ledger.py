@@ -3,7 +3,6 @@
 import errno
 import io
 import json
-import multiprocessing
 import os
 import threading
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from support.clock import NOW
 from support.depth import examples
 from support.ledger import EU, HOME, batches_of, lines_of, local_chain, local_ledger, raw, split
+from support.processes import own_processes
 
 from implio_pipeline.domain.errors import KeyMissing, LedgerBroken, StorageFull
 from implio_pipeline.domain.ids import RequestId, TeamId
@@ -375,7 +375,7 @@ def append_many(folder: str, name: str) -> None:
 
 
 def test_processes_that_append_at_once_keep_one_chain(folder: Path) -> None:
-    processes = multiprocessing.get_context("spawn")
+    processes = own_processes()
     writers = [processes.Process(target=append_many, args=(str(folder), name)) for name in ("one", "two")]
 
     for writer in writers:

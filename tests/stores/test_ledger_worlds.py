@@ -2,7 +2,6 @@
 
 import errno
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -14,6 +13,7 @@ from uuid import uuid4
 import pytest
 from support.clock import NOW
 from support.ledger import EU, HOME, local_chain, raw, split
+from support.processes import own_processes
 from support.s3_proxy import Fault, S3Proxy, first, proxied
 from support.servers import S3Server
 
@@ -155,7 +155,7 @@ def append_many(world: World, environment: dict[str, str], name: str) -> None:
 def test_processes_that_append_at_once_keep_one_chain_and_tell_nothing_twice(world: World) -> None:
     world.ledger()
     environment = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    processes = multiprocessing.get_context("spawn")
+    processes = own_processes()
     writers = [processes.Process(target=append_many, args=(world, environment, name)) for name in ("x", "y")]
 
     for writer in writers:
