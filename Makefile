@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 HOME_DIR := $(CURDIR)/data
+# One more than the cores, since many tests wait for other processes.
+WORKERS ?= 3
 
 .PHONY: env client-env demo cluster-demo test test-postgresql ui check lint types contracts format reliability bench bench-api clean
 .DEFAULT_GOAL := help
@@ -37,12 +39,12 @@ ui: env  ## Open Dagster's UI on http://127.0.0.1:3000 for the same home.
 # Compiled once for the hundreds of interpreters that tests start, also where PYTHONDONTWRITEBYTECODE is set.
 test: env  ## Run every test; with TEST_DEPTH=thorough also every crash point and every example of a law.
 	@$(BIN)/python -m compileall -q implio_pipeline tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # What can differ with the database of homes, on PostgreSQL: tests/support/without_home.py lists what is left out.
 test-postgresql: env  ## Run the tests again with the catalog on PostgreSQL, which comes as a wheel.
 	@$(BIN)/python -m compileall -q implio_pipeline tests
-	@TEST_CATALOG=postgresql $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@TEST_CATALOG=postgresql $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: env
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
