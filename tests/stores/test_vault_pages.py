@@ -32,6 +32,7 @@ from implio_pipeline.stores.vault.encoding import (
     encode,
     encode_empty_row,
     encode_in_clear,
+    key_names,
     named_keys,
     word_columns,
 )
@@ -39,10 +40,11 @@ from implio_pipeline.stores.vault.pages import modules as m
 from implio_pipeline.stores.vault.pages import surgery
 from implio_pipeline.stores.vault.pages.choice import has_pages, is_cheaper_by_page
 from implio_pipeline.stores.vault.pages.faults import Unsuitable
+from implio_pipeline.stores.vault.pages.form import page_rows
 from implio_pipeline.stores.vault.pages.modules import SealedPages, take_apart
 from implio_pipeline.stores.vault.pages.proof import is_without_rows
-from implio_pipeline.stores.vault.pages.surgery import Rows, decode_pages, page_rows, plan_pages, without_rows
-from implio_pipeline.stores.vault.pages.thrift import BINARY, STRUCT, Field, decode_struct, encode_struct
+from implio_pipeline.stores.vault.pages.surgery import Rows, plan_pages, without_rows
+from implio_pipeline.stores.vault.pages.thrift import BINARY, LIST, STRUCT, Field, Listed, decode_struct, encode_struct
 from implio_pipeline.stores.vault.vault import EncryptedVault
 
 quick = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -90,11 +92,14 @@ def rewritten(old: SealedPages, before: Keyed, after: Keyed, kept: Rows) -> memo
 
 
 def is_proven(old: SealedPages, new: bytes | memoryview, before: Keyed, after: Keyed, kept: Rows) -> bool:
-    plan = surgery.plan_pages(page_rows(old), kept)
-    touched = decode_pages(old, plan.touched, before.decode_in_clear)
     try:
         return is_without_rows(
-            old, after.apart(new), np.flatnonzero(~kept), touched, decode_old=before.decode, decode_new=after.decode
+            old,
+            after.apart(new),
+            np.flatnonzero(~kept),
+            names=key_names(after.file_id, after.kind),
+            decode_old=before.decode,
+            decode_new=after.decode,
         )
     except (Unsuitable, FileTampered, KeyMissing):
         return False
@@ -318,7 +323,115 @@ def forgets_a_page(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(surgery, "_data_pages", lambda *known: iter(list(real(*known))[:-1]))
 
 
+def says_another_number_of_values(patch: pytest.MonkeyPatch) -> None:
+    real = surgery._write
+
+    def wrong(*known: Any) -> Any:
+        metadata = real(*known)
+        return metadata | {m.VALUES: metadata[m.VALUES]._replace(value=metadata[m.VALUES].value - 3)}
+
+    patch.setattr(surgery, "_write", wrong)
+
+
+def names_a_value_in_the_metadata_of_a_column(patch: pytest.MonkeyPatch) -> None:
+    real = surgery._write
+    patch.setattr(surgery, "_write", lambda *known: real(*known) | {8: PROPERTIES})
+
+
+def names_a_value_in_the_footer(patch: pytest.MonkeyPatch) -> None:
+    real = surgery._footer
+    patch.setattr(
+        surgery, "_footer", lambda *known, **named: dict(sorted((real(*known, **named) | {5: PROPERTIES}).items()))
+    )
+
+
+def names_a_value_beside_the_key_of_a_column(patch: pytest.MonkeyPatch) -> None:
+    real = surgery._chunk
+    patch.setattr(surgery, "_chunk", lambda *known: {1: Field(BINARY, b"Visby")} | real(*known))
+
+
+def names_a_value_in_clear(patch: pytest.MonkeyPatch) -> None:
+    real = surgery.without_rows
+
+    def chatty(*known: Any, skeleton: SealedPages, **named: Any) -> memoryview:
+        crypto = encode_struct(skeleton.described | {9: Field(BINARY, b"Visby")})
+        return real(*known, skeleton=replace(skeleton, crypto=crypto), **named)
+
+    patch.setitem(globals(), "without_rows", chatty)
+
+
+def leaves_octets_behind_the_footer(patch: pytest.MonkeyPatch) -> None:
+    real = surgery._tail
+
+    def longer(*known: Any, **named: Any) -> bytes:
+        with pytest.MonkeyPatch.context() as within:
+            within.setattr(surgery, "encoded", lambda fields: encode_struct(fields) + b"Visby")
+            return real(*known, **named)
+
+    patch.setattr(surgery, "_tail", longer)
+
+
+def changes_the_octets_of_titles(
+    patch: pytest.MonkeyPatch, change: Callable[[bytes], bytes], *, is_compressed: bool
+) -> None:
+    real = surgery._encoded_column
+
+    def altered(octets: bytes, metadata: Any) -> Any:
+        found = real(octets, metadata)
+        if metadata[m.PATH].value.values != [b"title"]:
+            return found
+        header, body = m.data_header(found.data.header), found.data.body
+        if is_compressed:
+            body = change(body)
+        else:
+            plain = change(pa.decompress(body, header.page_bytes, "zstd", asbytes=True))
+            header, body = replace(header, page_bytes=len(plain)), pa.compress(plain, codec="zstd", asbytes=True)
+        header = replace(header, stored_bytes=len(body) + m.MODULE_OVERHEAD)
+        return replace(found, data=surgery._Page(header.encode(), body, header.page_bytes, header.values))
+
+    patch.setattr(surgery, "_encoded_column", altered)
+
+
+def hides_a_value_behind_the_last_one_of_a_page(patch: pytest.MonkeyPatch) -> None:
+    changes_the_octets_of_titles(patch, lambda octets: octets + b"\x08\0\0\0title 11", is_compressed=False)
+
+
+def hides_a_value_in_a_frame_that_no_reader_reads(patch: pytest.MonkeyPatch) -> None:
+    skipped = b"\x50\x2a\x4d\x18\x08\0\0\0title 11"
+    changes_the_octets_of_titles(patch, lambda body: body + skipped, is_compressed=True)
+
+
+def hides_a_value_behind_a_dictionary(patch: pytest.MonkeyPatch) -> None:
+    real = surgery._write
+
+    def hiding(written: Any, leaf: m.Leaf, like: Any, dictionary: Any, pages: Any) -> Any:
+        if leaf.path == ("city",):
+            fields, _ = decode_struct(dictionary.header)
+            body = dictionary.body + b"\x05\0\0\0Visby"
+            sizes = {m.PAGE_BYTES: len(body), m.PAGE_STORED_BYTES: len(body) + m.MODULE_OVERHEAD}
+            dictionary = surgery._described(encode_struct(surgery._with(fields, sizes)), body)
+        return real(written, leaf, like, dictionary, pages)
+
+    patch.setattr(surgery, "_write", hiding)
+
+
+def gives_every_column_a_key_of_one_class(patch: pytest.MonkeyPatch) -> None:
+    leaves = [leaf for some in encoding._leaves_by_class(FileKind.ITEMS).values() for leaf in some]
+    patch.setattr(encoding, "_leaves_by_class", lambda _: {ColumnClass.OPERATIONAL: leaves})
+
+
+PROPERTIES = Field(LIST, Listed(STRUCT, [{1: Field(BINARY, b"city"), 2: Field(BINARY, b"Visby")}]))
 FAULTS: list[Fault] = [
+    says_another_number_of_values,
+    names_a_value_in_the_metadata_of_a_column,
+    names_a_value_in_the_footer,
+    names_a_value_beside_the_key_of_a_column,
+    names_a_value_in_clear,
+    leaves_octets_behind_the_footer,
+    hides_a_value_behind_the_last_one_of_a_page,
+    hides_a_value_in_a_frame_that_no_reader_reads,
+    hides_a_value_behind_a_dictionary,
+    gives_every_column_a_key_of_one_class,
     keeps_an_erased_row,
     drops_a_kept_row,
     alters_a_cell,
@@ -348,6 +461,39 @@ def test_a_rewriter_of_pages_with_a_fault_is_not_proven(fault: Fault) -> None:
         new = rewritten(old, before, after, kept)
 
     assert not is_proven(old, new, before, after, kept)
+
+
+def test_a_file_under_keys_of_the_old_one_is_not_proven() -> None:
+    rows, keyed = some_rows(), Keyed(FileKind.ITEMS)
+    old, kept = keyed.apart(keyed.encode(rows, 3)), without_the_last(12)
+    plan = plan_pages(page_rows(old), kept)
+    pages = surgery.decode_pages(old, plan.touched, keyed.decode_in_clear)
+
+    new = without_rows(
+        old, plan, pages, skeleton=old, decode=keyed.decode, encode=partial(encode_in_clear, kind=keyed.kind)
+    )
+
+    assert keyed.whole(new).equals(rows.filter(pa.array(kept)))
+    assert not is_proven(old, new, keyed, keyed, kept)
+
+
+def test_lists_that_are_cut_at_other_rows_are_not_rewritten_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, (before, after) = some_rows(), (Keyed(FileKind.ITEMS), Keyed(FileKind.ITEMS))
+    old, kept, real = before.apart(before.encode(rows, 3)), without_the_last(12), surgery._data_pages
+    images = rows.select(["images"])
+    cut = [images.slice(begin, end - begin) for begin, end in [(0, 4), (4, 6), (6, 9), (9, 11)]]
+    pages = surgery._encoded_pages(cut, partial(encode_in_clear, kind=FileKind.ITEMS))
+
+    def cut_elsewhere(file: SealedPages, leaf: m.Leaf, *known: Any) -> Iterator[Any]:
+        return (each[leaf.path].data for each in pages) if leaf.path[0] == "images" else real(file, leaf, *known)
+
+    monkeypatch.setattr(surgery, "_data_pages", cut_elsewhere)
+    new = rewritten(old, before, after, kept)
+
+    assert after.whole(new).equals(rows.filter(pa.array(kept)))
+    assert not is_proven(old, new, before, after, kept)
+    with pytest.raises(Unsuitable, match="list"):
+        page_rows(after.apart(new))
 
 
 def with_statistics(rows: pa.Table, keyed: Keyed) -> bytes:
@@ -516,6 +662,39 @@ def test_pages_that_are_written_wrongly_are_unverified(home: Home, fault: Fault)
 
     with pytest.raises(Unverified):
         rewrite.prove()
+
+
+def reversed_titles(pages: list[pa.Table]) -> list[pa.Table]:
+    number = pages[0].schema.get_field_index("title")
+    return [
+        page.set_column(number, page.schema.field(number), pa.array(page["title"].to_pylist()[::-1])) for page in pages
+    ]
+
+
+def test_a_fault_of_decoding_old_pages_is_no_fault_of_the_proof(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault, real = paged(home, page_rows=4), vault_module.decode_pages
+    monkeypatch.setattr(vault_module, "decode_pages", lambda *known: reversed_titles(real(*known)))
+
+    rewrite = vault.rewrite(work_on(stocked(vault), of("ann")))
+
+    with pytest.raises(Unverified):
+        rewrite.prove()
+
+
+def test_pages_that_do_not_decode_mean_that_the_file_is_rewritten_whole(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed = stocked(paged(home))
+
+    def fails(*_: Any) -> Any:
+        raise FileTampered("pages of a file do not decode")
+
+    monkeypatch.setattr(vault_module, "decode_pages", fails)
+
+    rewrite = paged(home).rewrite(work_on(sealed, of("ann")))
+
+    rewrite.prove()
+    assert rewrite.erased == 6
 
 
 def test_pages_that_storage_does_not_keep_bit_by_bit_are_caught_and_deleted(home: Home) -> None:

@@ -181,6 +181,12 @@ def named_keys(file_id: FileId, raw: Mapping[ColumnClass, bytes]) -> dict[str, b
     return {_master_key_id(file_id, column_class): key for column_class, key in raw.items()}
 
 
+def key_names(file_id: FileId, kind: FileKind) -> dict[str | None, str]:
+    """Return the name of our file key by column, and by `None` for the footer."""
+    names = {column.name: _master_key_id(file_id, column.column_class) for column in columns_of(kind)}
+    return names | {None: _master_key_id(file_id, ColumnClass.OPERATIONAL)}
+
+
 @cache
 def _leaves_by_class(kind: FileKind) -> dict[ColumnClass, tuple[str, ...]]:
     """Return the Parquet leaf paths of each class. A leaf that is missing here would be written in clear."""

@@ -57,15 +57,17 @@ from implio_pipeline.stores.vault.encoding import (
     encode,
     encode_empty_row,
     encode_in_clear,
+    key_names,
     named_keys,
     word_columns,
 )
 from implio_pipeline.stores.vault.filters import Finder
 from implio_pipeline.stores.vault.pages.choice import has_pages, is_cheaper_by_page
 from implio_pipeline.stores.vault.pages.faults import Unsuitable
+from implio_pipeline.stores.vault.pages.form import page_rows
 from implio_pipeline.stores.vault.pages.modules import SealedPages, take_apart
 from implio_pipeline.stores.vault.pages.proof import is_without_rows
-from implio_pipeline.stores.vault.pages.surgery import PagePlan, decode_pages, page_rows, plan_pages, without_rows
+from implio_pipeline.stores.vault.pages.surgery import PagePlan, decode_pages, plan_pages, without_rows
 from implio_pipeline.stores.vault.predicate import KEY_TYPE, Mask, Match, match, micros, micros_of, task_keys
 from implio_pipeline.stores.vault.rewrites import (
     compare_decided,
@@ -203,7 +205,11 @@ class EncryptedVault(Vault):
                 return None
             touched = decode_pages(old, plan.touched, partial(decode_in_clear, kind=file.kind))
             after, written = self._write_pages(old, plan, touched, before, rows)
-        except Unsuitable:
+        except (
+            Unsuitable,
+            FileTampered,
+            KeyMissing,
+        ):  # the whole rewrite tells a damaged file from one of another form
             return None
         # 2. Read the new file from storage, and take it apart with its wrapped keys.
         try:
@@ -222,7 +228,7 @@ class EncryptedVault(Vault):
                 old,
                 behind.take_apart(stored),
                 numbers,
-                touched,
+                names=key_names(after.file.file_id, file.kind),
                 decode_old=before.decode,
                 decode_new=behind.decode,
             )

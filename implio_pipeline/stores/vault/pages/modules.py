@@ -16,13 +16,14 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
+from implio_pipeline.domain.ids import sensitive
 from implio_pipeline.stores.vault.pages.faults import Unsuitable
 from implio_pipeline.stores.vault.pages.thrift import Struct, decode_struct, write_unsigned
 
@@ -53,26 +54,27 @@ class Module(IntEnum):
 
 # Field numbers of the structs that are read here. Source: parquet.thrift.
 CRYPTO_ALGORITHM, CRYPTO_KEY = 1, 2  # FileCryptoMetaData
-AES_GCM_V1, UNIQUE_PART = 1, 2  # EncryptionAlgorithm, AesGcmV1
-FILE_SCHEMA, FILE_ROWS, ROW_GROUPS = 2, 3, 4  # FileMetaData
-CHUNKS, GROUP_BYTES, GROUP_ROWS, GROUP_OFFSET, GROUP_COMPRESSED = 1, 2, 3, 5, 6  # RowGroup
+AES_GCM_V1, UNIQUE_PART, NEEDS_PREFIX = 1, 2, 3  # EncryptionAlgorithm, AesGcmV1
+FILE_VERSION, FILE_SCHEMA, FILE_ROWS, ROW_GROUPS, CREATED_BY, COLUMN_ORDERS = 1, 2, 3, 4, 6, 7  # FileMetaData
+CHUNKS, GROUP_BYTES, GROUP_ROWS, GROUP_OFFSET, GROUP_COMPRESSED, GROUP_NUMBER = 1, 2, 3, 5, 6, 7  # RowGroup
 CHUNK_OFFSET, CHUNK_PLAIN_METADATA, CHUNK_KEY, CHUNK_METADATA = 2, 3, 8, 9  # ColumnChunk
-OWN_KEY, KEY_MATERIAL = 2, 2  # ColumnCryptoMetaData, EncryptionWithColumnKey
-PATH, CODEC, VALUES, UNCOMPRESSED, COMPRESSED = 3, 4, 5, 6, 7  # ColumnMetaData
+OWN_KEY, OWN_PATH, KEY_MATERIAL = 2, 1, 2  # ColumnCryptoMetaData, EncryptionWithColumnKey
+PHYSICAL_TYPE, ENCODINGS, PATH, CODEC, VALUES, UNCOMPRESSED, COMPRESSED = 1, 2, 3, 4, 5, 6, 7  # ColumnMetaData
 DATA_OFFSET, DICTIONARY_OFFSET, STATISTICS, PAGE_COUNTS, SIZES = 9, 11, 12, 13, 16  # ColumnMetaData
 PAGE_BYTES, PAGE_STORED_BYTES = 2, 3  # PageHeader
 UNCOMPRESSED_PAGES, ZSTD = 0, 6  # CompressionCodec
 
-_NUMBER = rb"([\x80-\xff]*[\x00-\x7f])"
+NUMBER = rb"([\x80-\xff]*[\x00-\x7f])"
+"""A number in a regular expression of octets."""
 _DATA_HEADER = re.compile(
     # PageHeader: 1 type = DATA_PAGE, 2 uncompressed bytes, 3 stored bytes, 5 DataPageHeader: 1 values, 2 encoding =
     # PLAIN or RLE_DICTIONARY, 3 and 4 levels = RLE, 5 statistics, which are empty.
     rb"\x15\x00\x15"
-    + _NUMBER
+    + NUMBER
     + rb"\x15"
-    + _NUMBER
+    + NUMBER
     + rb"\x2c\x15"
-    + _NUMBER
+    + NUMBER
     + rb"\x15([\x00\x10])\x15\x06\x15\x06\x1c\x00\x00\x00"
 )
 """The one form of a data page's header that is copied. It has no place for a value of a row."""
@@ -104,6 +106,7 @@ class DataHeader:
         return bytes(written)
 
 
+@lru_cache(maxsize=4_096)
 def data_header(octets: bytes) -> DataHeader:
     """Return the decoded header of a data page.
 
@@ -114,10 +117,11 @@ def data_header(octets: bytes) -> DataHeader:
     if not found:
         raise Unsuitable("a page has statistics or another encoding")
     page_bytes, stored_bytes, values, encoding = found.groups()
-    return DataHeader(_number(page_bytes), _number(stored_bytes), _number(values), encoding != b"\x00")
+    return DataHeader(number_in(page_bytes), number_in(stored_bytes), number_in(values), encoding != b"\x00")
 
 
-def _number(octets: bytes) -> int:
+def number_in(octets: bytes) -> int:
+    """Return a number that is not negative, as a struct has it."""
     # Seven bits an octet, the lowest first. The last bit is the sign, and a size has none.
     number = 0
     for octet in octets[::-1]:
@@ -150,6 +154,8 @@ class Sealer:
         Raises:
             Unsuitable: the module does not open under this key at this place.
         """
+        if _UNSIGNED.unpack_from(octets)[0] != len(octets) - _LENGTH:
+            raise Unsuitable(f"a module of type {module.name} has another length")
         nonce, sealed = octets[_LENGTH : _LENGTH + _NONCE], octets[_LENGTH + _NONCE :]
         try:
             return self._cipher.decrypt(nonce, sealed, self._begins[module] + _ORDINALS[len(place)](*place))
@@ -172,6 +178,8 @@ class Leaf:
     path: tuple[str, ...]
     chunk: Struct
     metadata: Struct
+    key: bytes = sensitive()
+    """Its data key."""
     sealer: Sealer
     edges: list[int]
     """Where its modules begin in the file, and where the last one ends. A page is two: a header and a body."""
@@ -191,6 +199,11 @@ class Leaf:
         """Whether a row may have several values."""
         return len(self.path) > 1
 
+    def module_bytes(self, page: int) -> int:
+        """Return the size of the body of a data page as it is stored; of the dictionary if the page is -1."""
+        body = _MODULES_A_PAGE * (page + self.has_dictionary) + 1
+        return self.edges[body + 1] - self.edges[body]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SealedPages:
@@ -201,12 +214,20 @@ class SealedPages:
     """Where the footer's module begins."""
     crypto: bytes
     """The struct in clear before the footer: algorithm, unique part and the footer's key material."""
+    described: Struct
+    """The same, decoded."""
+    unique: bytes
+    """The octets that are in the additional data of every module of the file."""
     footer: Struct
+    key: bytes = sensitive()
+    """The data key of the footer."""
     sealer: Sealer
     """Opens and seals the footer."""
     leaves: tuple[Leaf, ...]
     _opened: dict[tuple[int, int, int], bytes] = field(default_factory=dict, repr=False)
     """What was opened. Surgery and proof open the same pages."""
+    page_rows: list[int] = field(default_factory=list, repr=False)
+    """The number of rows of each page, once `form.page_rows` has found it."""
 
     @property
     def rows(self) -> int:
@@ -276,8 +297,9 @@ def take_apart(octets: memoryview, key_of: Callable[[str], bytes]) -> SealedPage
     keys = _DataKeys(key_of)
     algorithm = _present(crypto, CRYPTO_ALGORITHM)
     unique: bytes = _present(_present(algorithm, AES_GCM_V1), UNIQUE_PART)
-    sealer = Sealer(keys.unwrap(_present(crypto, CRYPTO_KEY)), unique)
-    footer, _ = decode_struct(sealer.open(memoryview(tail)[place:], Module.FOOTER))
+    key = keys.unwrap(_present(crypto, CRYPTO_KEY))
+    sealer = Sealer(key, unique)
+    footer = _only_struct(sealer.open(memoryview(tail)[place:], Module.FOOTER))
     # 2. The columns, which must fill the file up to the footer without a gap.
     groups = _present(footer, ROW_GROUPS).values
     if len(groups) != 1:
@@ -285,9 +307,10 @@ def take_apart(octets: memoryview, key_of: Callable[[str], bytes]) -> SealedPage
     leaves, at = [], _LENGTH
     for number, chunk in enumerate(_present(groups[0], CHUNKS).values):
         own = _present(_present(chunk, CHUNK_KEY), OWN_KEY)
-        column = Sealer(keys.unwrap(_present(own, KEY_MATERIAL)), unique)
+        column_key = keys.unwrap(_present(own, KEY_MATERIAL))
+        column = Sealer(column_key, unique)
         sealed = memoryview(_present(chunk, CHUNK_METADATA))
-        metadata, _ = decode_struct(column.open(sealed, Module.COLUMN_METADATA, number))
+        metadata = _only_struct(column.open(sealed, Module.COLUMN_METADATA, number))
         data_begins = _present(metadata, DATA_OFFSET)
         begins = metadata[DICTIONARY_OFFSET].value if DICTIONARY_OFFSET in metadata else data_begins
         ends = begins + _present(metadata, COMPRESSED)
@@ -303,6 +326,7 @@ def take_apart(octets: memoryview, key_of: Callable[[str], bytes]) -> SealedPage
                 path=tuple(each.decode() for each in _present(metadata, PATH).values),
                 chunk=chunk,
                 metadata=metadata,
+                key=column_key,
                 sealer=column,
                 edges=edges,
             )
@@ -313,7 +337,10 @@ def take_apart(octets: memoryview, key_of: Callable[[str], bytes]) -> SealedPage
         octets=octets,
         footer_begin=begin + place,
         crypto=tail[:place],
+        described=crypto,
+        unique=unique,
         footer=footer,
+        key=key,
         sealer=sealer,
         leaves=tuple(leaves),
     )
@@ -329,6 +356,13 @@ def _module_edges(octets: memoryview, begin: int, end: int) -> list[int]:
             raise Unsuitable("a module is longer than its column")
         edges.append(begin)
     return edges
+
+
+def _only_struct(octets: bytes) -> Struct:
+    fields, end = decode_struct(octets)
+    if end != len(octets):
+        raise Unsuitable("there are octets behind a struct")
+    return fields
 
 
 def _present(fields: Struct, number: int) -> Any:

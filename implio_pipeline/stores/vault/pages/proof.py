@@ -1,8 +1,8 @@
 """Prove that a vault file is another one without some of its rows, and that it has nothing of these rows.
 
-This module does not use what `surgery.py` decided: it takes the erased rows, both files and their keys, and finds out
-which pages were copied. Both share `modules.py`. So Arrow opens the new file too, with its key material, and decodes
-every page that was changed.
+This module does not use what `surgery.py` decided or decoded: it takes the erased rows, both files and their keys, and
+finds out which pages were copied. Both share `modules.py`. So Arrow opens both files too, with their key material, and
+decodes every page that was changed, before and after.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,8 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from implio_pipeline.stores.vault.pages import modules as m
+from implio_pipeline.stores.vault.pages.form import (
+    KeyNames,
+    check_dictionary,
+    check_page,
+    check_structs,
+    page_rows,
+    shared_rows,
+)
 from implio_pipeline.stores.vault.pages.modules import Leaf, SealedPages
-from implio_pipeline.stores.vault.pages.surgery import Decode, decode_sealed_pages, page_rows
+from implio_pipeline.stores.vault.pages.surgery import Decode, decode_sealed_pages
 
 Numbers = npt.NDArray[np.int64]
 """Row numbers, in ascending order."""
@@ -25,8 +33,8 @@ def is_without_rows(
     old: SealedPages,
     new: SealedPages,
     erased: Numbers,
-    touched: Sequence[pa.Table],
     *,
+    names: KeyNames,
     decode_old: Decode,
     decode_new: Decode,
 ) -> bool:
@@ -36,14 +44,14 @@ def is_without_rows(
         old: The file that lost rows.
         new: The file that replaces it, as storage has it.
         erased: The numbers of the erased rows in the old file.
-        touched: The decoded pages of the old file that have erased rows.
+        names: The names that our file keys must have in the new file.
         decode_old: Decodes columns under the keys of the old file.
         decode_new: Decodes columns under the keys of the new file.
 
     Raises:
         Unsuitable: a file has another form, or does not open.
     """
-    return _Comparison(old, new, erased, touched, decode_old=decode_old, decode_new=decode_new).is_right()
+    return _Comparison(old, new, erased, decode_old=decode_old, decode_new=decode_new).is_right(names)
 
 
 class _Comparison:
@@ -52,14 +60,13 @@ class _Comparison:
         old: SealedPages,
         new: SealedPages,
         erased: Numbers,
-        touched: Sequence[pa.Table],
         *,
         decode_old: Decode,
         decode_new: Decode,
     ) -> None:
         self._old, self._new = old, new
         self._decode_old, self._decode_new = decode_old, decode_new
-        self._old_rows, self._new_rows = page_rows(old), page_rows(new)
+        self._old_rows, self._new_rows = page_rows(old), shared_rows(new)
         self._erased = erased
         # The erased rows of each page, counted from its first.
         self._erased_of = [
@@ -67,43 +74,69 @@ class _Comparison:
             for begin, end in pairwise(accumulate(self._old_rows, initial=0))
         ]
         numbers = [page for page, rows in enumerate(self._erased_of) if len(rows)]
-        self._touched = dict(zip(numbers, touched, strict=False))
-        self._has_all_touched = [page.num_rows for page in touched] == [self._old_rows[page] for page in numbers]
+        # Arrow decodes them as they are stored, not as surgery did: one fault must not hide in both (decision 0001).
+        touched = decode_sealed_pages(old, self._old_rows, numbers, decode_old)
+        self._touched = dict(zip(numbers, touched, strict=True))
         # Old and new numbers of pages of which rows are left.
         left = [page for page, count in enumerate(self._old_rows) if len(self._erased_of[page]) < count]
         self._pairs = list(zip(left, range(len(left)), strict=True))
         self._copied = [(before, after) for before, after in self._pairs if before not in self._touched]
         self._changed = [(before, after) for before, after in self._pairs if before in self._touched]
 
-    def is_right(self) -> bool:
-        # 1. Same columns in the same order, as many pages as must be left, and as many rows in each.
-        if not self._has_all_touched:
+    def is_right(self, names: KeyNames) -> bool:
+        # 1. Same columns in the same order, as many pages as must be left, and as many rows in each. The structs say
+        #    nothing else than what follows from that. All keys and nonces are new.
+        if not self._has_same_form(names) or not self._is_under_new_keys():
             return False
-        if [leaf.path for leaf in self._old.leaves] != [leaf.path for leaf in self._new.leaves]:
-            return False
-        if self._old.footer[m.FILE_SCHEMA] != self._new.footer[m.FILE_SCHEMA]:
-            return False
-        if self._new_rows != [self._old_rows[before] - len(self._erased_of[before]) for before, _ in self._pairs]:
-            return False
-        # 2. No nonce is used twice, in one file or in both.
-        nonces, used = self._new.nonces(), set(self._old.nonces())
-        if len(used.union(nonces)) < len(nonces) + len(used):
-            return False
-        # 3. Copied pages are equal octet by octet. Columns of which they are not were encoded again: their rows are
+        # 2. Copied pages are equal octet by octet. Columns of which they are not were encoded again: their rows are
         #    compared as a whole.
         pairs = zip(self._old.leaves, self._new.leaves, strict=True)
-        encoded_again = [before.path[0] for before, after in pairs if not self._is_copied(before, after)]
+        others = [after for before, after in pairs if not self._is_copied(before, after)]
+        encoded_again = [leaf.path[0] for leaf in others]
         if encoded_again and not self._has_same_rows(encoded_again):
             return False
-        # 4. Changed pages have the rows that must be left.
+        # 3. Changed pages have the rows that must be left.
         numbers = [after for _, after in self._changed]
         changed = decode_sealed_pages(self._new, self._new_rows, numbers, self._decode_new)
         for page, (before, _) in zip(changed, self._changed, strict=True):
             expected = _between(self._touched[before], self._erased_of[before])
             if not page.drop_columns(encoded_again).equals(expected.drop_columns(encoded_again)):
                 return False
+        # 4. Nothing stands behind the last value of a page or of a dictionary.
+        for page, number in zip(changed, numbers, strict=True):
+            for leaf in self._new.leaves:
+                check_page(self._new, leaf, number, page[leaf.path[0]])
+        self._check_pages_of(others)
         # 5. No dictionary has a value that only erased rows had.
         return not any(self._keeps_a_value(leaf.path[0], changed) for leaf in self._new.leaves if leaf.has_dictionary)
+
+    def _has_same_form(self, names: KeyNames) -> bool:
+        check_structs(self._new, names)
+        return (
+            [leaf.path for leaf in self._old.leaves] == [leaf.path for leaf in self._new.leaves]
+            and self._old.footer[m.FILE_SCHEMA] == self._new.footer[m.FILE_SCHEMA]
+            and self._new_rows == [self._old_rows[before] - len(self._erased_of[before]) for before, _ in self._pairs]
+            and not any(m.SIZES in leaf.metadata for leaf in self._new.leaves)
+        )
+
+    def _is_under_new_keys(self) -> bool:
+        """Return whether the new file has no key of the old one, and no nonce is used twice, in one file or in both."""
+        nonces, used = self._new.nonces(), set(self._old.nonces())
+        return (
+            self._new.unique != self._old.unique
+            and _keys_of(self._new).isdisjoint(_keys_of(self._old))
+            and len(used.union(nonces)) == len(nonces) + len(used)
+        )
+
+    def _check_pages_of(self, leaves: Sequence[Leaf]) -> None:
+        """Check all pages of columns that were encoded again."""
+        if not leaves:
+            return
+        rows = self._decode_new(self._new.octets, [leaf.path[0] for leaf in leaves])
+        for leaf in leaves:
+            check_dictionary(self._new, leaf)
+            for page, (begin, end) in enumerate(pairwise(accumulate(self._new_rows, initial=0))):
+                check_page(self._new, leaf, page, rows[leaf.path[0]].slice(begin, end - begin))
 
     def _is_copied(self, before: Leaf, after: Leaf) -> bool:
         if before.has_dictionary is not after.has_dictionary:
@@ -136,6 +169,10 @@ class _Comparison:
         column = self._decode_new(self._new.octets, [name])[name]
         suspected -= set(_found(column, suspected))
         return any(value in suspected for chunk in column.chunks for value in chunk.dictionary.to_pylist())
+
+
+def _keys_of(file: SealedPages) -> set[bytes]:
+    return {file.key, *(leaf.key for leaf in file.leaves)}
 
 
 def _found(column: pa.ChunkedArray, values: Collection[str | None]) -> list[str]:

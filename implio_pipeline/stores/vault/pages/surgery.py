@@ -43,25 +43,6 @@ Encode = Callable[[Sequence[pa.Table]], pa.Buffer]
 """Returns tables as the row groups of one file in clear, encoded by Arrow."""
 
 
-def page_rows(file: SealedPages) -> list[int]:
-    """Return the number of rows of each data page, the same for every column.
-
-    Raises:
-        Unsuitable: columns have different numbers of pages, statistics, or another codec than is written now.
-    """
-    counted = next((leaf for leaf in file.leaves if not leaf.is_list), None)
-    if counted is None or any(leaf.pages != counted.pages for leaf in file.leaves):
-        raise Unsuitable("columns have different numbers of pages")
-    if any(m.STATISTICS in leaf.metadata for leaf in file.leaves):
-        raise Unsuitable("columns have statistics")
-    if any(leaf.metadata[m.CODEC].value not in (m.ZSTD, m.UNCOMPRESSED_PAGES) for leaf in file.leaves):
-        raise Unsuitable("columns have another codec")
-    rows = [data_header(file.header(counted, page)).values for page in range(counted.pages)]
-    if sum(rows) != file.rows:
-        raise Unsuitable("the pages have other rows than the file")
-    return rows
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PagePlan:
     """Which rows of which pages are kept."""
@@ -302,8 +283,6 @@ def _data_pages(
             continue
         header = old.header(leaf, page)
         described = data_header(header)
-        if not leaf.is_list and described.values != plan.rows[page]:
-            raise Unsuitable("a page has other rows than those of other columns")
         if described.is_indexes is not leaf.has_dictionary:
             raise Unsuitable("a column has pages with and without a dictionary")
         yield _Page(header, old.body(leaf, page), described.page_bytes, described.values)
@@ -324,12 +303,12 @@ def _write(written: "_Written", new: Leaf, like: Struct, dictionary: _Page | Non
             new.sealer.seal(dictionary.header, Module.DICTIONARY_PAGE_HEADER, new.number),
             new.sealer.seal(dictionary.body, Module.DICTIONARY_PAGE, new.number),
         )
-        uncompressed = len(dictionary.header) + dictionary.page_bytes
+        uncompressed = len(dictionary.header) + m.MODULE_OVERHEAD + dictionary.page_bytes
         counts.append(_page_count(_DICTIONARY, _PLAIN, 1))
     offsets[m.DATA_OFFSET] = written.size
     for number, page in enumerate(pages):
         values += page.values
-        uncompressed += len(page.header) + page.page_bytes
+        uncompressed += len(page.header) + m.MODULE_OVERHEAD + page.page_bytes  # as Arrow counts
         written.add(*_sealed(new, number, page))
     counts.append(_page_count(_DATA, _INDEXES if dictionary else _PLAIN, number + 1))
     sizes = {m.VALUES: values, m.UNCOMPRESSED: uncompressed, m.COMPRESSED: written.size - begin}

@@ -72,17 +72,23 @@ class _Reader:
     def struct(self, depth: int) -> Struct:
         if depth > _MOST_DEPTH:
             raise Unsuitable("a Thrift struct is nested too deep")
-        fields: Struct = {}
-        number = 0
+        octets, fields, number = self._octets, dict[int, Field](), 0
         while True:
-            head = self._octets[self.place]
+            head = octets[self.place]
             self.place += 1
             if not head:
                 return fields
             # A field's number is the difference to the one before, in four bits; 0 says that it follows in full.
             wire, step = head & 15, head >> 4
             number = number + step if step else self._signed()
-            if wire <= FALSE:
+            if I16 <= wire <= I64:  # most fields, and most in one octet
+                zigzag = octets[self.place]
+                if zigzag < _MORE:
+                    self.place += 1
+                else:
+                    zigzag = self._unsigned()
+                fields[number] = Field(wire, (zigzag >> 1) ^ -(zigzag & 1))
+            elif wire <= FALSE:
                 fields[number] = Field(wire, wire == TRUE)
             else:
                 fields[number] = Field(wire, self._value(wire, depth))
@@ -146,7 +152,9 @@ def _write_struct(written: bytearray, fields: Struct) -> None:
             written.append(wire)
             _write_signed(written, number)
         last = number
-        if wire not in {TRUE, FALSE}:
+        if I16 <= wire <= I64 and 0 <= value <= _LOW_BITS >> 1:
+            written.append(value << 1)
+        elif wire > FALSE:
             _write_value(written, wire, value)
     written.append(0)
 
