@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from implio_pipeline.domain.audit import FileMeasurement
@@ -41,6 +41,12 @@ class Vault(Protocol):
 
     def write(self, rows: Rows, *, team: TeamId, region: Region, kind: FileKind) -> list[SealedFile]:
         """Split rows by day, sort them by user key, and write files of bounded size, durable on return."""
+
+    def parts(self, rows: Rows) -> Iterator[tuple[date, Rows]]:
+        """Yield the rows of each file that `write` writes, with their day. They are copied when they are taken."""
+
+    def write_part(self, part: Rows, *, day: date, team: TeamId, region: Region, kind: FileKind) -> SealedFile:
+        """Write one of the `parts`, durable on return. Several threads may write at once."""
 
     def rewrite(self, work: FileWork) -> Rewrite:
         """Write a file again without the rows that its rules cover, re-open it, and measure the proof.

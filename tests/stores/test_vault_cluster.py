@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.depth import examples
@@ -14,10 +15,12 @@ from implio_pipeline.stores.vault.cluster import Bounds, by_day, cut
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-@given(rows=st.lists(ads, max_size=12))
+@given(rows=st.lists(ads, max_size=12), is_in_order=st.booleans(), first_part=st.integers(0, 12))
 @settings(deadline=None)
-def test_days_part_the_rows_and_sort_them_by_user_then_time(rows: list[Ad]) -> None:
-    table = table_of(rows)
+def test_days_part_the_rows_and_sort_them_by_user_then_time(rows: list[Ad], is_in_order: bool, first_part: int) -> None:
+    if is_in_order:  # then days are slices of the rows
+        rows.sort(key=lambda ad: ad.at)
+    table = pa.concat_tables([table_of(rows[:first_part]), table_of(rows[first_part:])])
 
     parts = list(by_day(table))
 

@@ -9,9 +9,9 @@ Rules:
 * Rows that a policy calls overdue are set aside, sealed, not destroyed: only an accepted request destroys items.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,7 +32,7 @@ from implio_pipeline.ports.rows import Rows
 from implio_pipeline.ports.services import Services
 
 BUFFER_BYTES = 96 << 20
-"""Rows held before files are written. One buffer fills while another is written, which bounds the memory."""
+"""Rows that are held before they are split into files, and rows of files that are being written."""
 TOO_OLD = "too-old"
 """The code under which items are set aside when they are older than their team's policy allows."""
 _STANDING = "standing"
@@ -82,11 +82,16 @@ class Intake:
     returned: Counter[UserKey] = field(default_factory=Counter, repr=False)
     _buffers: dict[FileKind, list[Rows]] = field(default_factory=dict)
     _buffered_bytes: int = 0
-    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
-    _writing: list[Future[list[SealedFile]]] = field(default_factory=list)
+    _writers: ThreadPoolExecutor = field(init=False)
+    _writing: deque[Future[SealedFile]] = field(default_factory=deque)
+    _writing_bytes: deque[int] = field(default_factory=deque)
     _old: list[Rows] = field(default_factory=list)
     """Rows that are too old and not sealed yet."""
     _sealed_aside: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Make the threads that write files; each starts when it is needed."""
+        self._writers = ThreadPoolExecutor(self.services.threads)
 
     def add(self, rows: Rows, kind: FileKind) -> PartResult:
         """Buffer the rows that may come in; a full buffer is written while the next one fills."""
@@ -136,7 +141,7 @@ class Intake:
         # 1. Write what is buffered. What is too old is sealed before the commit: after it, the landing file may go.
         self._flush()
         self._wait()
-        self._writer.shutdown()
+        self._writers.shutdown()
         self._seal_old()
         # 2. Apply the tombstones that were accepted since the plan. An intake without rows has no plan yet: to it,
         #    every rule in force would look new, and a retention policy would fail the file each time.
@@ -154,9 +159,10 @@ class Intake:
 
     def discard(self) -> None:
         """Unlink the staged files and what was set aside."""
-        with suppress(Exception):  # the failure that led here is the one to report
-            self._wait()
-        self._writer.shutdown()
+        self._writers.shutdown(cancel_futures=True)
+        for each in self._writing:
+            with suppress(Exception):  # the failure that led here is the one to report
+                self.staged.append(each.result())
         for sealed in self.staged:
             self.services.vault.delete(sealed.file)
         for identifier in self._sealed_aside:
@@ -197,29 +203,33 @@ class Intake:
         self._old = []
 
     def _flush(self) -> None:
-        """Start writing the buffers, after the earlier write has ended."""
-        self._wait()
+        """Begin to write the buffers. When this returns, the last files are still being written."""
         vault, team = self.services.vault, self.team
-        for kind, parts in self._buffers.items():
+        buffers, self._buffers, self._buffered_bytes = self._buffers, {}, 0
+        for kind, parts in buffers.items():
             rows = vault.join(parts)
             if kind is FileKind.ITEMS:
                 self.items += rows.num_rows
                 self.queue += vault.queue_entries(rows, team=team.team)
             else:
                 self.rejected += rows.num_rows
-            write = partial(vault.write, team=team.team, region=team.region, kind=kind)
-            self._writing.append(self._writer.submit(write, rows))
-        self._buffers, self._buffered_bytes = {}, 0
+            write = partial(vault.write_part, team=team.team, region=team.region, kind=kind)
+            for day, part in vault.parts(rows):
+                # Wait for single files, not for all: the threads have work while the next rows are prepared.
+                while self._writing and sum(self._writing_bytes) + part.nbytes > BUFFER_BYTES:
+                    self._stage()
+                self._writing.append(self._writers.submit(write, part, day=day))
+                self._writing_bytes.append(part.nbytes)
+
+    def _stage(self) -> None:
+        """Wait for the file that was begun first."""
+        self.staged.append(self._writing[0].result())  # until then it stays listed, so that `discard` finds it
+        self._writing.popleft()
+        self._writing_bytes.popleft()
 
     def _wait(self) -> None:
-        writing, self._writing = self._writing, []
-        wait(writing)
-        # Stage what was written before raising the first failure, so that `discard` finds every file.
-        for each in writing:
-            if not each.exception():
-                self.staged += each.result()
-        for each in writing:
-            each.result()
+        while self._writing:
+            self._stage()
 
     def _commit_once(self, file: LandingFile | None) -> None:
         change = Change(

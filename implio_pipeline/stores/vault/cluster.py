@@ -38,9 +38,15 @@ class Bounds:
 def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
     """Yield the rows of each UTC day, sorted by user key (rows without one last) and time."""
     days = micros_of(rows["submitted_at"]) // _DAY_MICROS
-    present = np.unique(days)
-    for day in present:
-        part = rows if len(present) == 1 else rows.filter(pa.array(days == day))
+    # Rows that arrive in the order of their days are cut, which costs nothing. Filtering copies every row (measured: as
+    # much as sorting them).
+    is_ordered = bool(np.all(days[:-1] <= days[1:]))
+    for day in np.unique(days):
+        if is_ordered:
+            first, end = np.searchsorted(days, [day, day + 1])
+            part = rows.slice(first, end - first)
+        else:
+            part = rows.filter(pa.array(days == day))
         part = part.combine_chunks()  # `take` is half as fast over many chunks (measured)
         order = pc.sort_indices(
             part, sort_keys=[("user_key", "ascending"), ("submitted_at", "ascending"), ("task_id", "ascending")]

@@ -98,17 +98,10 @@ class EncryptedVault(Vault):
 
     @override
     def write(self, rows: pa.Table, *, team: TeamId, region: Region, kind: FileKind) -> list[SealedFile]:
-        def pieces() -> Iterator[tuple[date, pa.Table]]:
-            for day, part in by_day(rows):
-                for piece in cut(part, self._bounds):
-                    yield day, piece
-
-        def write_piece(piece: tuple[date, pa.Table]) -> SealedFile:
-            return self._write(piece[1], team=team, region=region, day=piece[0], kind=kind)[0]
-
-        # 1. Write the pieces in parallel. The first failure cancels those that have not begun.
+        # 1. Write the files in parallel. The first failure cancels those that have not begun.
         with ThreadPoolExecutor(self._threads) as pool:
-            running = [pool.submit(write_piece, piece) for piece in pieces()]
+            write = partial(self.write_part, team=team, region=region, kind=kind)
+            running = [pool.submit(write, part, day=day) for day, part in self.parts(rows)]
             wait(running, return_when=FIRST_EXCEPTION)
             for each in running:
                 each.cancel()
@@ -118,6 +111,16 @@ class EncryptedVault(Vault):
             self._discard(each.result() for each in running if not each.cancelled() and not each.exception())
             raise faults[0]
         return [each.result() for each in running]
+
+    @override
+    def parts(self, rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
+        for day, of_day in by_day(rows):
+            for part in cut(of_day, self._bounds):
+                yield day, part
+
+    @override
+    def write_part(self, part: pa.Table, *, day: date, team: TeamId, region: Region, kind: FileKind) -> SealedFile:
+        return self._write(part, team=team, region=region, day=day, kind=kind)[0]
 
     def read(self, sealed: SealedFile, *, columns: list[str] | None = None, is_from_storage: bool = False) -> pa.Table:
         """Return a file's rows.
