@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from threading import Lock
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -33,6 +34,8 @@ from implio_pipeline.stores.keys.ring import fingerprint
 from implio_pipeline.stores.keys.sealer import KEY_BYTES, Sealer
 
 _PSEUDONYM_BYTES = 16
+_KEPT_USERS = 100_000
+"""How many pseudonyms a maker keeps: about 25 MB."""
 
 
 class TeamKeychain(Keychain):
@@ -74,6 +77,7 @@ class TeamKeychain(Keychain):
         normal, keyed = unicodedata.normalize, HMAC(self._newest(team, KeyPurpose.PSEUDONYM)[1], SHA256())
         keyed.update(b"user\0")
 
+        @lru_cache(_KEPT_USERS)  # the same people appear in many files
         def user_key(user_id: str) -> UserKey:
             text = user_id if user_id.isascii() else normal("NFC", user_id)
             mine = keyed.copy()  # three times as fast as a new HMAC for each id (decision 0007)

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import date, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,6 @@ from implio_pipeline.stores.set_aside import SetAside
 from implio_pipeline.stores.watched import CLAIMED, WatchedFolder
 from implio_pipeline.stores.watched_bucket import WatchedBucket
 from implio_pipeline.stores.watched_place import ReadyFile, UnclaimedFile, WatchedPlace, is_hidden
-
-_MAX_USERS = 100_000
-"""How many users' pseudonyms are kept while a team's files are taken: about 25 MB."""
 
 
 class Landing(LandingZone):
@@ -121,8 +117,7 @@ class Landing(LandingZone):
             if isinstance(file, UnclaimedFile):
                 yield file
                 continue
-            # The same people appear in many files. The cache is dropped with the last file of this call.
-            user_key = user_key or lru_cache(_MAX_USERS)(self._keychain.user_key_maker(team))
+            user_key = user_key or self._keychain.user_key_maker(team)
             yield ClaimedLanding(
                 file,
                 team,
