@@ -53,6 +53,8 @@ from implio_pipeline.stores.catalog.tables import (
 from implio_pipeline.stores.catalog.tables import teams as team_rows
 
 _SIZES_KEPT = timedelta(days=400)
+_ENTRIES_AT_ONCE = 10_000
+"""A million items may bring 100,000 queue entries, which as rows take 50 MB."""
 _KEY = tuple(field.name for field in fields(FileKey))
 _ENTRY = tuple(field.name for field in fields(QueueEntry))
 _OUTCOME = tuple(field.name for field in fields(FileOutcome))
@@ -240,8 +242,8 @@ def _add_queue_entries(connection: Connection, change: Change) -> None:
     new = {entry.queue for entry in change.queue} - known
     if new:
         connection.execute(insert(queues), [{"team": change.team, "queue": name} for name in sorted(new)])
-    rows = [{name: getattr(entry, name) for name in _ENTRY} for entry in change.queue]
-    bulk_insert(connection, queue_entries, rows)
+    for some in chunks(change.queue, _ENTRIES_AT_ONCE):
+        bulk_insert(connection, queue_entries, [{name: getattr(entry, name) for name in _ENTRY} for entry in some])
 
 
 def _mark_verdicts_applied(connection: Connection, change: Change) -> None:

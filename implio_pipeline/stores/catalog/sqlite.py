@@ -32,6 +32,9 @@ _PRAGMAS = (
     "foreign_keys=ON",
     "secure_delete=ON",
     "temp_store=MEMORY",
+    # The pages that a transaction has changed stay in memory up to 32 MB. With the 2 MB of SQLite a commit of 120,000
+    # queue entries writes the pages of its indexes to the log again and again: a sixth more processor time (measured).
+    "cache_spill=8000",
     # A writer whose commit fills the log further than this copies it back within its turn: 20 to 50 ms (measured).
     # `LogCheckpoints` copies it earlier.
     "wal_autocheckpoint=16000",
