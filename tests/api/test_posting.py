@@ -147,16 +147,16 @@ def test_posts_side_by_side_are_each_answered_with_their_own_items(door: Door, a
 
 def test_an_item_whose_user_was_forgotten_after_it_was_posted_is_never_seen(door: Door, home: Home) -> None:
     ads, vault = door.server(), home.services.vault
-    write = vault.write
+    write = vault.write_part
 
     def while_it_is_written(*rows: Any, **known: Any) -> Any:
         home.clock.pass_by(timedelta(seconds=1))
         home.ask(ByUser(user_id="ann"))
         return write(*rows, **known)
 
-    vault.write = while_it_is_written  # type: ignore[method-assign]
+    vault.write_part = while_it_is_written  # type: ignore[method-assign]
     answer = ads.post(ITEM, ITEM | {"user": {"id": "bob"}})
-    vault.write = write  # type: ignore[method-assign]
+    vault.write_part = write  # type: ignore[method-assign]
 
     assert home.tasks(ADS) == [answer["accepted"][1]["taskId"]]
     assert [entry.task_id for entry in home.services.catalog.moderation.entries(ADS)] == home.tasks(ADS)
@@ -172,9 +172,9 @@ def test_a_full_disk_is_said_and_nothing_is_kept(door: Door, home: Home) -> None
     def full(*_: Any, **__: Any) -> Any:
         raise StorageFull("no room")
 
-    write, home.services.vault.write = home.services.vault.write, full  # type: ignore[method-assign]
+    write, home.services.vault.write_part = home.services.vault.write_part, full  # type: ignore[method-assign]
     problem = ads.problem("POST", "/v1/ads", status=507, json=[ITEM])
-    home.services.vault.write = write  # type: ignore[method-assign]
+    home.services.vault.write_part = write  # type: ignore[method-assign]
 
     assert problem["code"] == "storage-full"
     assert home.rows(ADS) == []

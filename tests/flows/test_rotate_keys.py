@@ -192,7 +192,7 @@ def test_files_written_under_keys_that_are_gone_by_the_commit_are_written_again(
                 once.append(rotate_keys(impatient(another.services)))
         return written
 
-    write, home.vault.write = home.vault.write, write_then_rotate
+    write, home.vault.write_part = home.vault.write_part, write_then_rotate
 
     home.keep(Ad(task="n1"))
 
