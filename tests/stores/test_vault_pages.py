@@ -36,8 +36,8 @@ from implio_pipeline.stores.vault.encoding import (
     named_keys,
     word_columns,
 )
+from implio_pipeline.stores.vault.pages import form, surgery
 from implio_pipeline.stores.vault.pages import modules as m
-from implio_pipeline.stores.vault.pages import surgery
 from implio_pipeline.stores.vault.pages.choice import has_pages, is_cheaper_by_page
 from implio_pipeline.stores.vault.pages.faults import Unsuitable
 from implio_pipeline.stores.vault.pages.form import page_rows
@@ -475,6 +475,21 @@ def test_a_file_under_keys_of_the_old_one_is_not_proven() -> None:
 
     assert keyed.whole(new).equals(rows.filter(pa.array(kept)))
     assert not is_proven(old, new, keyed, keyed, kept)
+
+
+@pytest.mark.parametrize(("octets", "ones"), [(b"\x03\x05", 2), (b"\x06\x01", 3), (b"\x02\x00\x03\x03", 2)])
+def test_levels_are_counted(octets: bytes, ones: int) -> None:
+    assert form._runs(octets, 0, width=1, count=3) == (len(octets), ones)
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [b"\x05\x05\x00", b"\x03\x85", b"\x08\x01", b"\x03", b"\x00\x01"],
+    ids=["a group too many", "a value in the padding", "a run too long", "cut off", "an empty run"],
+)
+def test_levels_of_another_form_are_refused(octets: bytes) -> None:
+    with pytest.raises(Unsuitable):
+        form._runs(octets, 0, width=1, count=3)
 
 
 def test_lists_that_are_cut_at_other_rows_are_not_rewritten_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from implio_pipeline.ports.rows import Rows
 from implio_pipeline.ports.services import Services
 
 BUFFER_BYTES = 96 << 20
-"""Rows that are held before they are split into files, and rows of files that are being written."""
+"""The most bytes of rows that wait to be split into files, and of rows that are being written: each of the two."""
 TOO_OLD = "too-old"
 """The code under which items are set aside when they are older than their team's policy allows."""
 _STANDING = "standing"

@@ -305,7 +305,7 @@ def _partition(team: TeamId, day: date) -> pc.Expression:
 
 
 def _user_in(filter: pc.Expression) -> UserKey | None:  # noqa: A002
-    """Return the user key that a row must have to pass a filter; `None` if there may be others, or if it is not known.
+    """Return the one user key that a filter asks for; `None` if rows of others may pass, or if the filter hides it.
 
     Arrow shows a filter only as text. It is read if it is a conjunction of comparisons.
     """

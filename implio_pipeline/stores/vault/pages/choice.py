@@ -1,7 +1,7 @@
 """Choose whether a file has pages, and whether an erasure rewrites it whole or page by page."""
 
 _FEWEST_PAGES = 5
-"""A smaller file has one page a column: it is 5 % smaller, and is rewritten whole in less time (decision 0105)."""
+"""A smaller file has one page a column: it is 4 % smaller, and is rewritten whole in less time (decision 0009)."""
 _MOST_TOUCHED_SHARE = 0.4
 """Above it, a whole rewrite takes less processor time (decision 0004)."""
 

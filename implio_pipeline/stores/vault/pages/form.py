@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from implio_pipeline.stores.vault.pages import modules as m
 from implio_pipeline.stores.vault.pages.faults import Unsuitable
 from implio_pipeline.stores.vault.pages.modules import DataHeader, Leaf, SealedPages, data_header
-from implio_pipeline.stores.vault.pages.thrift import BINARY, FALSE, I16, I32, I64, LIST, STRUCT, Field, Listed, Struct
+from implio_pipeline.stores.vault.pages.thrift import BINARY, FALSE, I16, I32, I64, LIST, STRUCT, Field, Listed
 
 _WRITER = re.compile(rb"parquet-cpp-arrow version \d{1,3}\.\d{1,3}\.\d{1,3}")
 _DICTIONARY_HEADER = re.compile(
@@ -25,10 +25,8 @@ _DICTIONARY_HEADER = re.compile(
     # encoding = PLAIN, 3 is not sorted.
     rb"\x15\x04\x15" + m.NUMBER + rb"\x15" + m.NUMBER + rb"\x4c\x15" + m.NUMBER + rb"\x15\x00\x12\x00\x00"
 )
-_LEVELS, _PLAIN, _INDEXES = 3, 0, 8
-"""Encodings: RLE, PLAIN, RLE_DICTIONARY. Source: parquet.thrift, Encoding."""
-_DATA, _DICTIONARY = 0, 2
-"""Types of pages. Source: parquet.thrift, PageType."""
+_LEVELS = 3
+"""The encoding RLE. Source: parquet.thrift, Encoding."""
 _VERSION = 2
 _UNIQUE_BYTES, _WRAPPED_KEY_BYTES, _KEY_ID_BYTES, _WRAPPING_KEY_BYTES = 8, 60, 16, 24
 _LENGTH = 4
@@ -44,7 +42,7 @@ _METADATA = {
     m.COMPRESSED,
     m.PAGE_COUNTS,
 }
-"""What the metadata of a column say, beside the places of its pages."""
+"""The fields of a column's metadata, except the offsets of its pages."""
 
 KeyNames = Mapping[str | None, str]
 """The name of our file key by column, and by `None` for the footer."""
@@ -54,13 +52,13 @@ def page_rows(file: SealedPages) -> list[int]:
     """Return the number of rows of each data page of a file that may lose rows, the same for every column.
 
     Raises:
-        Unsuitable: columns have other pages than others, statistics, or another codec than is written now.
+        Unsuitable: columns differ in the rows of their pages, have statistics, or have another codec than zstd or none.
     """
     if not file.page_rows:
         rows = shared_rows(file)
         # A row of a list has several values, and begins at each repetition level of 0.
-        for leaf in file.leaves:
-            for page, count in enumerate(rows if leaf.is_list else ()):
+        for leaf in (each for each in file.leaves if each.is_list):
+            for page, count in enumerate(rows):
                 described = data_header(file.header(leaf, page))
                 octets = _content(leaf, described, file.body(leaf, page))
                 _, ones = _levels(octets, 0, width=1, count=described.values)
@@ -102,11 +100,7 @@ def check_structs(file: SealedPages, names: KeyNames) -> None:
     expected = Field(STRUCT, {m.AES_GCM_V1: Field(STRUCT, algorithm)})
     _demand(file.described[m.CRYPTO_ALGORITHM] == expected and len(file.unique) == _UNIQUE_BYTES, "the algorithm")
     _check_material(file.described[m.CRYPTO_KEY].value, names[None], is_footer=True)
-    total = 0
-    for leaf in file.leaves:
-        uncompressed = _check_column(file, leaf, names)
-        total += uncompressed
-    columns = len(file.leaves)
+    total = sum(_check_column(file, leaf, names) for leaf in file.leaves)
     size = file.leaves[-1].edges[-1]
     (group,) = file.footer[m.ROW_GROUPS].value.values
     expected_group = {
@@ -118,7 +112,7 @@ def check_structs(file: SealedPages, names: KeyNames) -> None:
         m.GROUP_NUMBER: Field(I16, 0),
     }
     writer = file.footer.get(m.CREATED_BY, Field(BINARY, b""))
-    orders = Listed(STRUCT, [{1: Field(STRUCT, {})}] * columns)
+    orders = Listed(STRUCT, [{1: Field(STRUCT, {})}] * len(file.leaves))
     expected_footer = {
         m.FILE_VERSION: Field(I32, _VERSION),
         m.FILE_SCHEMA: file.footer[m.FILE_SCHEMA],
@@ -133,7 +127,7 @@ def check_structs(file: SealedPages, names: KeyNames) -> None:
 
 def _check_column(file: SealedPages, leaf: Leaf, names: KeyNames) -> int:
     """Check the structs of a column. Returns the octets of its pages before compression."""
-    # 1. What stands in the footer.
+    # 1. The column's entry in the footer.
     path = Field(LIST, Listed(BINARY, [each.encode() for each in leaf.path]))
     material = leaf.chunk[m.CHUNK_KEY].value[m.OWN_KEY].value[m.KEY_MATERIAL]
     own = Field(STRUCT, {m.OWN_PATH: path, m.KEY_MATERIAL: material})
@@ -152,7 +146,7 @@ def _check_column(file: SealedPages, leaf: Leaf, names: KeyNames) -> int:
         _demand(each.stored_bytes == leaf.module_bytes(number), "the size of a page")
         _demand(each.is_indexes is leaf.has_dictionary, "the encoding of a page")
     places = {m.DATA_OFFSET: Field(I64, leaf.edges[2 * leaf.has_dictionary])}
-    counts = [_page_count(_DATA, _INDEXES if leaf.has_dictionary else _PLAIN, leaf.pages)]
+    counts = [m.page_count(m.DATA, m.INDEXES if leaf.has_dictionary else m.PLAIN, leaf.pages)]
     if leaf.has_dictionary:
         header, body = file.dictionary(leaf)
         found = _DICTIONARY_HEADER.fullmatch(header)
@@ -162,7 +156,7 @@ def _check_column(file: SealedPages, leaf: Leaf, names: KeyNames) -> int:
         _demand(stored_bytes == leaf.module_bytes(-1) and page_bytes == len(body), "the size of a dictionary")
         uncompressed += len(header) + m.MODULE_OVERHEAD + page_bytes
         places[m.DICTIONARY_OFFSET] = Field(I64, leaf.edges[0])
-        counts.insert(0, _page_count(_DICTIONARY, _PLAIN, 1))
+        counts.insert(0, m.page_count(m.DICTIONARY, m.PLAIN, 1))
     expected = places | {
         m.PHYSICAL_TYPE: _type_of(file, leaf),
         m.ENCODINGS: _encodings(leaf),
@@ -173,14 +167,12 @@ def _check_column(file: SealedPages, leaf: Leaf, names: KeyNames) -> int:
         m.COMPRESSED: Field(I64, leaf.edges[-1] - leaf.edges[0]),
         m.PAGE_COUNTS: Field(LIST, Listed(STRUCT, counts)),
     }
-    # Arrow writes sums of sizes, which a page that is changed would make wrong.
-    metadata = {number: each for number, each in leaf.metadata.items() if number != m.SIZES}
-    _demand(metadata == expected, "the metadata of a column")
+    _demand(leaf.metadata == expected, "the metadata of a column")
     return uncompressed
 
 
 def _encodings(leaf: Leaf) -> Field:
-    return Field(LIST, Listed(I32, [_PLAIN, _LEVELS, _INDEXES] if leaf.has_dictionary else [_LEVELS, _PLAIN]))
+    return Field(LIST, Listed(I32, [m.PLAIN, _LEVELS, m.INDEXES] if leaf.has_dictionary else [_LEVELS, m.PLAIN]))
 
 
 def _type_of(file: SealedPages, leaf: Leaf) -> Field:
@@ -188,10 +180,6 @@ def _type_of(file: SealedPages, leaf: Leaf) -> Field:
     leaves = [each for each in file.footer[m.FILE_SCHEMA].value.values if m.PHYSICAL_TYPE in each]
     found: Field = leaves[leaf.number][m.PHYSICAL_TYPE]
     return found
-
-
-def _page_count(page_type: int, encoding: int, count: int) -> Struct:
-    return {1: Field(I32, page_type), 2: Field(I32, encoding), 3: Field(I32, count)}
 
 
 def _check_material(octets: bytes, name: str, *, is_footer: bool) -> None:
@@ -269,15 +257,15 @@ def _content(leaf: Leaf, described: DataHeader, body: bytes) -> bytes:
 def _frame_end(octets: bytes) -> int:
     """Return where the first zstd frame ends. Source: RFC 8878, section 3.1.1."""
     _demand(octets[:4] == _FRAME and len(octets) > len(_FRAME), "a zstd frame")
-    says = octets[4]
-    is_single = says >> 5 & 1
-    at = 5 + (1 - is_single) + (0, 1, 2, 4)[says & 3] + (is_single, 2, 4, 8)[says >> 6]
+    descriptor = octets[4]
+    is_single = descriptor >> 5 & 1
+    at = 5 + (1 - is_single) + (0, 1, 2, 4)[descriptor & 3] + (is_single, 2, 4, 8)[descriptor >> 6]
     is_last = False
     while not is_last and at < len(octets):
         block = int.from_bytes(octets[at : at + 3], "little")
         is_last, is_run = bool(block & 1), block >> 1 & 3 == 1
         at += 3 + (1 if is_run else block >> 3)
-    return at + 4 * (says >> 2 & 1)
+    return at + 4 * (descriptor >> 2 & 1)
 
 
 def _levels(octets: bytes, at: int, *, width: int, count: int) -> tuple[int, int]:
@@ -301,11 +289,13 @@ def _runs(octets: bytes, at: int, *, width: int, count: int) -> tuple[int, int]:
             while more:
                 head |= (octets[at] & 127) << shift
                 more, shift, at = octets[at] > 127, shift + 7, at + 1  # noqa: PLR2004 -- seven bits an octet
-            if head & 1:  # groups of eight numbers, of which the last may be padded
+            if head & 1:  # groups of eight numbers, of which the last is padded with zeros
                 size = (head >> 1) * width
                 run = min((head >> 1) * 8, count)
+                packed = int.from_bytes(octets[at : at + size], "little")
+                _demand((head >> 1) * 8 - run < 8 and not packed >> run * width, "the padding of a run")  # noqa: PLR2004
                 if width == 1:
-                    ones += (int.from_bytes(octets[at : at + size], "little") & ((1 << run) - 1)).bit_count()
+                    ones += packed.bit_count()
             else:  # one number, repeated
                 size, run = (width + 7) // 8, head >> 1
                 if width == 1:

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 
 from implio_pipeline.domain.ids import sensitive
 from implio_pipeline.stores.vault.pages.faults import Unsuitable
-from implio_pipeline.stores.vault.pages.thrift import Struct, decode_struct, write_unsigned
+from implio_pipeline.stores.vault.pages.thrift import I32, Field, Struct, decode_struct, write_unsigned
 
 MAGIC = b"PARE"
 _LENGTH, _NONCE, _TAG = 4, 12, 16
@@ -63,6 +63,8 @@ PHYSICAL_TYPE, ENCODINGS, PATH, CODEC, VALUES, UNCOMPRESSED, COMPRESSED = 1, 2, 
 DATA_OFFSET, DICTIONARY_OFFSET, STATISTICS, PAGE_COUNTS, SIZES = 9, 11, 12, 13, 16  # ColumnMetaData
 PAGE_BYTES, PAGE_STORED_BYTES = 2, 3  # PageHeader
 UNCOMPRESSED_PAGES, ZSTD = 0, 6  # CompressionCodec
+DATA, DICTIONARY = 0, 2  # PageType
+PLAIN, INDEXES = 0, 8  # Encoding: PLAIN, RLE_DICTIONARY
 
 NUMBER = rb"([\x80-\xff]*[\x00-\x7f])"
 """A number in a regular expression of octets."""
@@ -78,6 +80,11 @@ _DATA_HEADER = re.compile(
     + rb"\x15([\x00\x10])\x15\x06\x15\x06\x1c\x00\x00\x00"
 )
 """The one form of a data page's header that is copied. It has no place for a value of a row."""
+
+
+def page_count(page_type: int, encoding: int, count: int) -> Struct:
+    """Return what the metadata of a column say of its pages of one type (PageEncodingStats)."""
+    return {1: Field(I32, page_type), 2: Field(I32, encoding), 3: Field(I32, count)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Prove that a vault file is another one without some of its rows, and that it has nothing of these rows.
 
-This module does not use what `surgery.py` decided or decoded: it takes the erased rows, both files and their keys, and
-finds out which pages were copied. Both share `modules.py`. So Arrow opens both files too, with their key material, and
+This module does not use which pages `surgery.py` changed, or the rows that it decoded: it takes the erased rows, both
+files and their keys, and finds out which pages were copied. Both share `modules.py`, `form.page_rows` and what was
+decrypted of the old file. So Arrow opens both files too, with their key material, and
 decodes every page that was changed, before and after.
 """
 
@@ -88,11 +89,11 @@ class _Comparison:
         #    nothing else than what follows from that. All keys and nonces are new.
         if not self._has_same_form(names) or not self._is_under_new_keys():
             return False
-        # 2. Copied pages are equal octet by octet. Columns of which they are not were encoded again: their rows are
-        #    compared as a whole.
+        # 2. Copied pages are equal octet by octet. A column with a copied page that differs was encoded again: all its
+        #    rows are compared.
         pairs = zip(self._old.leaves, self._new.leaves, strict=True)
-        others = [after for before, after in pairs if not self._is_copied(before, after)]
-        encoded_again = [leaf.path[0] for leaf in others]
+        leaves_encoded_again = [after for before, after in pairs if not self._is_copied(before, after)]
+        encoded_again = [leaf.path[0] for leaf in leaves_encoded_again]
         if encoded_again and not self._has_same_rows(encoded_again):
             return False
         # 3. Changed pages have the rows that must be left.
@@ -102,11 +103,11 @@ class _Comparison:
             expected = _between(self._touched[before], self._erased_of[before])
             if not page.drop_columns(encoded_again).equals(expected.drop_columns(encoded_again)):
                 return False
-        # 4. Nothing stands behind the last value of a page or of a dictionary.
+        # 4. Nothing follows the last value of a page or of a dictionary.
         for page, number in zip(changed, numbers, strict=True):
-            for leaf in self._new.leaves:
+            for leaf in (each for each in self._new.leaves if each.path[0] not in encoded_again):
                 check_page(self._new, leaf, number, page[leaf.path[0]])
-        self._check_pages_of(others)
+        self._check_whole_columns(leaves_encoded_again)
         # 5. No dictionary has a value that only erased rows had.
         return not any(self._keeps_a_value(leaf.path[0], changed) for leaf in self._new.leaves if leaf.has_dictionary)
 
@@ -116,11 +117,10 @@ class _Comparison:
             [leaf.path for leaf in self._old.leaves] == [leaf.path for leaf in self._new.leaves]
             and self._old.footer[m.FILE_SCHEMA] == self._new.footer[m.FILE_SCHEMA]
             and self._new_rows == [self._old_rows[before] - len(self._erased_of[before]) for before, _ in self._pairs]
-            and not any(m.SIZES in leaf.metadata for leaf in self._new.leaves)
         )
 
     def _is_under_new_keys(self) -> bool:
-        """Return whether the new file has no key of the old one, and no nonce is used twice, in one file or in both."""
+        """Return whether the new file has no key of the old one, and no nonce is used twice in it, or in both."""
         nonces, used = self._new.nonces(), set(self._old.nonces())
         return (
             self._new.unique != self._old.unique
@@ -128,7 +128,7 @@ class _Comparison:
             and len(used.union(nonces)) == len(nonces) + len(used)
         )
 
-    def _check_pages_of(self, leaves: Sequence[Leaf]) -> None:
+    def _check_whole_columns(self, leaves: Sequence[Leaf]) -> None:
         """Check all pages of columns that were encoded again."""
         if not leaves:
             return

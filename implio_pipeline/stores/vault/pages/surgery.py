@@ -28,10 +28,6 @@ from implio_pipeline.stores.vault.pages.thrift import encode_struct as encoded
 
 _TAIL_BYTES = 8
 """The length of the footer, and the magic number."""
-_DATA, _DICTIONARY = 0, 2
-"""Types of pages. Source: parquet.thrift, PageType."""
-_PLAIN, _INDEXES = 0, 8
-"""Encodings. Source: parquet.thrift, Encoding."""
 
 Rows = npt.NDArray[np.bool_]
 """For each row whether it is kept."""
@@ -304,20 +300,16 @@ def _write(written: "_Written", new: Leaf, like: Struct, dictionary: _Page | Non
             new.sealer.seal(dictionary.body, Module.DICTIONARY_PAGE, new.number),
         )
         uncompressed = len(dictionary.header) + m.MODULE_OVERHEAD + dictionary.page_bytes
-        counts.append(_page_count(_DICTIONARY, _PLAIN, 1))
+        counts.append(m.page_count(m.DICTIONARY, m.PLAIN, 1))
     offsets[m.DATA_OFFSET] = written.size
     for number, page in enumerate(pages):
         values += page.values
         uncompressed += len(page.header) + m.MODULE_OVERHEAD + page.page_bytes  # as Arrow counts
         written.add(*_sealed(new, number, page))
-    counts.append(_page_count(_DATA, _INDEXES if dictionary else _PLAIN, number + 1))
+    counts.append(m.page_count(m.DATA, m.INDEXES if dictionary else m.PLAIN, number + 1))
     sizes = {m.VALUES: values, m.UNCOMPRESSED: uncompressed, m.COMPRESSED: written.size - begin}
     metadata = _with(like, offsets | sizes, without=(m.SIZES, m.DICTIONARY_OFFSET))
     return metadata | {m.PAGE_COUNTS: Field(LIST, Listed(STRUCT, counts))}
-
-
-def _page_count(page_type: int, encoding: int, count: int) -> Struct:
-    return {1: Field(I32, page_type), 2: Field(I32, encoding), 3: Field(I32, count)}
 
 
 def _sealed(leaf: Leaf, number: int, page: _Page) -> tuple[bytes, bytes]:
