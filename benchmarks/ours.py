@@ -1,6 +1,6 @@
 """Our own pipeline as a contestant: the same flows that Dagster and the command line run."""
 
-import benchmarks.no_pandas  # noqa: F401 -- before pyarrow
+import benchmarks.like_the_command_line  # noqa: F401 -- before pyarrow
 
 # isort: split
 import getpass

@@ -84,7 +84,9 @@ _FORMATS: Mapping[type[Statement], str] = {
 
 
 _RULE = object()
+"""Stands for the type of rules in what `_shape` returns."""
 _AS_THEY_ARE = frozenset({str, int, bool, NoneType})
+"""The types whose values are the same in JSON."""
 
 
 def entry_kind(of: Statement | type[Statement]) -> str:

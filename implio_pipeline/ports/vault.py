@@ -39,11 +39,11 @@ class Vault(Protocol):
     Every method that opens a file raises `FileTampered`, `FileMissing` or `KeyMissing`, as `rewrite` says.
     """
 
-    def write(self, rows: Rows, *, team: TeamId, region: Region, kind: FileKind) -> list[SealedFile]:
-        """Split rows by day, sort them by user key, and write files of bounded size, durable on return."""
-
     def parts(self, rows: Rows) -> Iterator[tuple[date, Rows]]:
-        """Yield the rows of each file that `write` writes, with their day. They are copied when they are taken."""
+        """Split rows by day, sort them by user key, and yield the rows of files of bounded size, each with its day.
+
+        Rows are copied when their part is taken.
+        """
 
     def write_part(self, part: Rows, *, day: date, team: TeamId, region: Region, kind: FileKind) -> SealedFile:
         """Write one of the `parts`, durable on return. Several threads may write at once."""

@@ -15,7 +15,7 @@ from implio_pipeline.flows.files import intake
 from implio_pipeline.flows.files.submit import add_rows
 
 DAYS = 12
-MINUTE = 60
+PATIENCE_SECONDS = 600
 
 
 def add_days(home: Home) -> list[SealedFile]:
@@ -35,7 +35,7 @@ def test_a_file_is_written_beside_another_one(home: Home, monkeypatch: pytest.Mo
     both, write = Barrier(2), home.vault.write_part
 
     def together(part: Any, **known: Any) -> SealedFile:
-        both.wait(MINUTE)  # fails unless two are written at the same time
+        both.wait(PATIENCE_SECONDS)  # fails unless two are written at the same time
         return write(part, **known)
 
     monkeypatch.setattr(home.vault, "write_part", together)

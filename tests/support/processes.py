@@ -1,7 +1,7 @@
-"""Processes of their own for tests, which start at once.
+"""Child processes for tests, which start fast.
 
-Pytest's process has threads, so it must not fork. A new interpreter first imports for 2 s of processor time. So a
-server that has only imported forks the processes. They share no memory, connection or lock with pytest or each other.
+Pytest's process has threads, so it must not fork, and a new interpreter spends 2 s of processor time on imports. So a
+fork server, which has only imported, forks them. They share no memory, connection or lock with pytest or each other.
 Their environment is that of the moment when the first of them started.
 """
 

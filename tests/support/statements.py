@@ -25,7 +25,7 @@ def share_statements() -> None:
         nonlocal shared, known
         if shared is None:
             shared, known = create_engine("sqlite://", query_cache_size=_MOST_STATEMENTS, **options), options
-            shared.connect().close()  # it asks the library for its version
+            shared.connect().close()  # the dialect learns SQLite's version
         assert options == known, "engines with other options compile other statements"
         engine = connect(location, options)
         engine.dialect = shared.dialect

@@ -2,11 +2,12 @@
 
 Rules:
 
-* Nothing is visible before the commit, and nothing is on the disk before it is encrypted.
+* No row is visible before the commit, and none is stored in the vault before it is encrypted.
 * No row comes in that an accepted deletion covers. If a deletion is accepted while rows are on their way, the commit
   notices the newer tombstone, and the rows are taken out of the staged files first. So an erasure never misses a file
   that came in behind it.
-* Rows that a policy calls overdue are set aside, sealed, not destroyed: only an accepted request destroys items.
+* Rows of a landing file that a policy calls overdue are set aside, sealed, not destroyed: only an accepted request
+  destroys items.
 """
 
 from collections import Counter, deque

@@ -35,7 +35,7 @@ from implio_pipeline.stores.keys.sealer import KEY_BYTES, Sealer
 
 _PSEUDONYM_BYTES = 16
 _KEPT_USERS = 100_000
-"""How many pseudonyms a maker keeps: about 25 MB."""
+"""How many user ids and pseudonyms a maker keeps, as long as it is used itself: about 25 MB."""
 
 
 class TeamKeychain(Keychain):

@@ -96,8 +96,8 @@ class EncryptedVault(Vault):
         self._bounds = bounds or Bounds()
         self._threads = threads
 
-    @override
     def write(self, rows: pa.Table, *, team: TeamId, region: Region, kind: FileKind) -> list[SealedFile]:
+        """Write all `parts` of some rows, durable on return. If one cannot be written, none stays."""
         # 1. Write the files in parallel. The first failure cancels those that have not begun.
         with ThreadPoolExecutor(self._threads) as pool:
             write = partial(self.write_part, team=team, region=region, kind=kind)
